@@ -1,0 +1,3 @@
+//! Parse and dispatch; everything else lives in the library.
+
+fn main() {}

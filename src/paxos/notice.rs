@@ -1,0 +1,34 @@
+//! What the core tells the node around it, once the disk holds what the news rests on.
+
+use super::ballot::{NodeId, Slot};
+use super::command::{ClientId, Command, RequestNumber};
+
+/// Names a read while it waits; the node chooses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReadId(pub u64);
+
+/// News from the core, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The next slot is decided; notices of this kind come in slot order without a gap.
+    Decided(Slot, Command),
+    /// The request stands in the leader's queue, or was proposed already.
+    Queued(ClientId, RequestNumber),
+    /// The request was not taken.
+    Rejected(ClientId, RequestNumber, Rejection),
+    /// The read may be answered from a state that has applied every slot below this one.
+    ReadReady(ReadId, Slot),
+    /// This node cannot answer the read.
+    ReadRejected(ReadId, Rejection),
+}
+
+/// Why a request or a read was not taken. Nothing happened: it may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// Another node leads, as far as this one knows.
+    NotLeader(Option<NodeId>),
+    /// The queue is full.
+    Busy,
+    /// An earlier request of the same session has not arrived yet; this is its number.
+    Gap(RequestNumber),
+}
