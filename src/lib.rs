@@ -1,4 +1,6 @@
 //! Indelible: persistent, recoverable Multi-Paxos nodes on a write-ahead log.
 
+pub mod node;
 pub mod paxos;
+pub mod rsm;
 pub mod wire;

@@ -132,6 +132,8 @@ pub struct Heartbeat {
     pub round: u64,
     /// All that this ballot proposed below this slot, and all below its first, is decided.
     pub watermark: Slot,
+    /// How far the leader has decided without a gap; whoever is behind asks for the rest.
+    pub decided: Slot,
     /// The rolling hash of the leader's state at its last checkpoint.
     pub digest: Option<Digest>,
 }

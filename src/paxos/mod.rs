@@ -3,14 +3,28 @@
 //! **Architecture invariant:** nothing here does IO, reads a clock, starts a thread or draws a
 //! random number but from its seed. The same inputs give the same effects, for ever.
 
+mod acceptor;
 pub mod ballot;
+mod campaigning;
 pub mod command;
+mod commander;
+pub mod config;
 pub mod durable;
+mod election;
+mod intake;
+mod leader;
+mod leading;
+mod learner;
 pub mod message;
 pub mod notice;
+mod pulse;
+pub mod replica;
+mod scout;
 
 pub use ballot::{Ballot, Incarnation, NodeId, Slot};
 pub use command::{ClientId, Command, Request, RequestNumber};
+pub use config::{Config, Limits, Timing};
 pub use durable::{AcceptorState, Effects, Network, Persister, Record, Released, Wal};
 pub use message::*;
 pub use notice::{Notice, ReadId, Rejection};
+pub use replica::{Input, Replica};

@@ -127,6 +127,8 @@ pub enum Refusal {
     Busy,
     /// Send this earlier request of the session first.
     Gap(RequestNumber),
+    /// The session is not known (any more): nothing of it will ever be applied again.
+    UnknownSession,
 }
 
 /// One entry of the archive.

@@ -1,0 +1,340 @@
+//! A whole node without a socket: the core, its gate to the disk, and what it applies.
+//!
+//! The loop of a node is: wait for one event, drain the queue, step through all of it, send what
+//! claims nothing, **one** commit, then send the rest and apply what is decided. Waiting is the
+//! server's part (or the simulator's); all the rest is [`Node::handle`], which waits for nothing
+//! but the disk. Batching is the shape of this loop, not a feature: whatever arrives during one
+//! commit goes into the next.
+//!
+//! **Architecture invariant:** synchronous, and free of clocks and sockets; everything that the
+//! simulator needs is here, and everything that is here runs in the simulator.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::paxos::{
+    ClientId, Command, Config, Effects, Envelope, Input, Network, NodeId, Notice, Persister,
+    ReadId, Rejection, Released, Replica, Request, RequestNumber, Slot, Wal,
+};
+use crate::rsm::{Executor, Outcome, StateMachine};
+use crate::wire::client::{self, Entry, NodeStatus, Refusal, Role};
+
+/// Something that happened to a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A message from another node arrived.
+    Message(Envelope),
+    /// A client's request arrived.
+    Request(Request),
+    /// A linearizable read arrived.
+    Query {
+        /// Returned with the answer.
+        id: u64,
+        /// What the state machine gets.
+        body: Bytes,
+    },
+    /// The connection from a peer broke.
+    Reset(NodeId),
+    /// Time passed.
+    Tick {
+        /// Milliseconds since the last tick.
+        elapsed: u64,
+    },
+    /// Leave the next slots empty.
+    Skip(u64),
+    /// Fill the slots that were left empty.
+    Heal,
+}
+
+/// What a node has to say to its clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// The request waits here, at the leader, or was proposed already.
+    Queued(ClientId, RequestNumber),
+    /// The request was applied, now or earlier.
+    Reply {
+        /// Whose request.
+        client: ClientId,
+        /// Which.
+        number: RequestNumber,
+        /// In which slot.
+        slot: Slot,
+        /// What came of it.
+        outcome: client::Outcome,
+    },
+    /// The request was not taken.
+    Rejected(ClientId, RequestNumber, Refusal),
+    /// The answer to a query.
+    Answer {
+        /// The query's id.
+        id: u64,
+        /// The answer, or why there is none.
+        result: Result<Bytes, Refusal>,
+    },
+}
+
+/// A node: protocol, disk and state machine.
+#[derive(Debug)]
+pub struct Node<W, M> {
+    replica: Replica,
+    persister: Persister<W>,
+    executor: Executor<M>,
+    queries: BTreeMap<ReadId, (u64, Bytes)>,
+    reads: u64,
+}
+
+impl<W: Wal, M: StateMachine> Node<W, M> {
+    /// A node that goes on from what its log says: decided commands are applied again.
+    ///
+    /// # Errors
+    ///
+    /// If the log cannot be read, or something acknowledged is missing or damaged.
+    pub fn open(config: Config, mut wal: W, machine: M) -> Result<Node<W, M>, W::Error> {
+        let state = wal.load()?;
+        let mut executor = Executor::new(machine);
+        let decided = state.votes(Slot(0)).take_while(|(slot, _)| *slot < state.mark());
+        for (slot, vote) in decided {
+            executor.apply(slot, &vote.command);
+        }
+        let mut replica = Replica::recover(config, state);
+        replica.note_applied(executor.applied(), executor.checkpoint());
+        let persister = Persister::new(wal);
+        Ok(Node { replica, persister, executor, queries: BTreeMap::new(), reads: 0 })
+    }
+
+    /// Does everything that these events ask for: one commit for all of it. What the node says to
+    /// itself is part of it, and may need one more.
+    ///
+    /// # Errors
+    ///
+    /// The log's: final. The node must stop, and say nothing more.
+    pub fn handle(
+        &mut self,
+        events: impl IntoIterator<Item = Event>,
+        network: &mut impl Network,
+    ) -> Result<Vec<Output>, W::Error> {
+        let mut outputs = Vec::new();
+        let mut inputs: Vec<Input> = Vec::new();
+        for event in events {
+            inputs.extend(self.admit(event, &mut outputs));
+        }
+        loop {
+            let effects = self.step_all(inputs);
+            let mut released = self.commit(effects, network)?;
+            let own = released.take_loopback(self.replica.config().node);
+            let notices = released.take_notices();
+            network.send(released);
+            self.apply(notices, &mut outputs);
+            if own.is_empty() {
+                return Ok(outputs);
+            }
+            inputs = own.into_iter().map(Input::Message).collect();
+        }
+    }
+
+    /// Writes down what makes a later loss noticeable; for idle moments and a clean stop.
+    ///
+    /// # Errors
+    ///
+    /// The log's: final.
+    pub fn settle(&mut self) -> Result<(), W::Error> {
+        self.persister.settle()
+    }
+
+    fn step_all(&mut self, inputs: Vec<Input>) -> Effects {
+        let mut joined: Option<Effects> = None;
+        for input in inputs.into_iter().chain([Input::Flush]) {
+            let effects = self.replica.step(input);
+            joined = Some(match joined {
+                Some(earlier) => earlier.then(effects),
+                None => effects,
+            });
+        }
+        joined.expect("a flush at least")
+    }
+
+    fn commit(
+        &mut self,
+        mut effects: Effects,
+        network: &mut impl Network,
+    ) -> Result<Released, W::Error> {
+        network.send(self.persister.release_early(&mut effects));
+        self.persister.persist(effects)
+    }
+
+    /// Turns an event into an input of the core, or answers it at once.
+    fn admit(&mut self, event: Event, outputs: &mut Vec<Output>) -> Option<Input> {
+        match event {
+            Event::Message(envelope) => Some(Input::Message(envelope)),
+            Event::Request(request) => self.admit_request(request, outputs),
+            Event::Query { id, body } => {
+                self.reads += 1;
+                self.queries.insert(ReadId(self.reads), (id, body));
+                Some(Input::Read(ReadId(self.reads)))
+            }
+            Event::Reset(node) => Some(Input::Reset(node)),
+            Event::Tick { elapsed } => Some(Input::Tick { elapsed }),
+            Event::Skip(count) => Some(Input::Skip(count)),
+            Event::Heal => Some(Input::Heal),
+        }
+    }
+
+    /// A request that was applied is answered from its session; one whose session is gone is
+    /// refused, but only by a node that knows all sessions.
+    fn admit_request(&mut self, request: Request, outputs: &mut Vec<Output>) -> Option<Input> {
+        let (client, number) = (request.client, request.number);
+        let sessions = self.executor.sessions();
+        match sessions.outcome(client, number) {
+            Outcome::Applied(slot, reply) => {
+                let outcome = client::Outcome::Applied(reply);
+                outputs.push(Output::Reply { client, number, slot, outcome });
+                None
+            }
+            Outcome::Forgotten => {
+                let outcome = client::Outcome::Forgotten;
+                outputs.push(Output::Reply { client, number, slot: Slot(0), outcome });
+                None
+            }
+            Outcome::Unknown => {
+                let last = sessions.last(client);
+                let had_replies = request.low_water > RequestNumber(1);
+                let opened = last.is_some() || self.replica.has_request_of(client);
+                if had_replies && !opened && self.replica.is_ready() {
+                    outputs.push(Output::Rejected(client, number, Refusal::UnknownSession));
+                    return None;
+                }
+                Some(Input::Propose { request, applied: last.unwrap_or(RequestNumber(0)) })
+            }
+        }
+    }
+
+    fn apply(&mut self, notices: Vec<Notice>, outputs: &mut Vec<Output>) {
+        for notice in notices {
+            match notice {
+                Notice::Decided(slot, command) => self.apply_slot(slot, &command, outputs),
+                Notice::Queued(client, number) => outputs.push(Output::Queued(client, number)),
+                Notice::Rejected(client, number, why) => {
+                    outputs.push(Output::Rejected(client, number, refusal(why)));
+                }
+                Notice::ReadReady(read, index) => {
+                    assert!(self.executor.applied() >= index, "a read sees all up to its index");
+                    self.answer(read, None, outputs);
+                }
+                Notice::ReadRejected(read, why) => self.answer(read, Some(why), outputs),
+            }
+        }
+        self.replica.note_applied(self.executor.applied(), self.executor.checkpoint());
+    }
+
+    fn apply_slot(&mut self, slot: Slot, command: &Command, outputs: &mut Vec<Output>) {
+        let Some(applied) = self.executor.apply(slot, command) else { return };
+        let (slot, outcome) = match applied.outcome {
+            Outcome::Applied(slot, reply) => (slot, client::Outcome::Applied(reply)),
+            Outcome::Forgotten => (slot, client::Outcome::Forgotten),
+            Outcome::Unknown => (slot, client::Outcome::UnknownSession),
+        };
+        let (client, number) = (applied.client, applied.number);
+        outputs.push(Output::Reply { client, number, slot, outcome });
+    }
+
+    fn answer(&mut self, read: ReadId, rejected: Option<Rejection>, outputs: &mut Vec<Output>) {
+        let Some((id, body)) = self.queries.remove(&read) else { return };
+        let result = match rejected {
+            None => Ok(self.executor.query(&body)),
+            Some(why) => Err(refusal(why)),
+        };
+        outputs.push(Output::Answer { id, result });
+    }
+}
+
+/// What may be known of a node.
+impl<W: Wal, M: StateMachine> Node<W, M> {
+    /// How this node is, in its own words.
+    #[must_use]
+    pub fn status(&self) -> NodeStatus {
+        let replica = &self.replica;
+        let config = replica.config();
+        NodeStatus {
+            node: config.node,
+            incarnation: config.incarnation,
+            members: config.members,
+            role: role(replica),
+            ballot: replica.state().promised(),
+            leader: replica.leader(),
+            decided: replica.decided(),
+            applied: self.executor.applied(),
+            end: replica.end(),
+            holes: replica.holes(),
+            catching_up: replica.is_behind(),
+            outstanding: replica.outstanding() as u64,
+            digest: self.executor.digest(),
+        }
+    }
+
+    /// The leader that this node follows, itself included.
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        self.replica.leader()
+    }
+
+    /// Every slot below is applied.
+    #[must_use]
+    pub fn applied(&self) -> Slot {
+        self.executor.applied()
+    }
+
+    /// A page of the archive from a slot on, of at most so many bytes but at least one entry if
+    /// there is any; and the slot where the next page begins.
+    #[must_use]
+    pub fn entries(&self, from: Slot, bytes_max: usize) -> (Slot, Vec<Entry>) {
+        let mut page = Vec::new();
+        let mut bytes = 0;
+        for (slot, body) in self.executor.archive().from(from) {
+            bytes += body.len() + size_of::<Entry>();
+            if bytes > bytes_max && !page.is_empty() {
+                return (slot, page);
+            }
+            page.push(Entry { slot, body: body.clone() });
+        }
+        (self.applied().max(from), page)
+    }
+
+    /// The protocol's state, for tests and the simulator.
+    #[must_use]
+    pub fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// The log, for tests and the simulator.
+    #[must_use]
+    pub fn wal(&self) -> &W {
+        self.persister.wal()
+    }
+
+    /// What is applied, for tests and the simulator.
+    #[must_use]
+    pub fn executor(&self) -> &Executor<M> {
+        &self.executor
+    }
+}
+
+fn role(replica: &Replica) -> Role {
+    if replica.is_leading() {
+        Role::Leader
+    } else if replica.is_campaigning() {
+        Role::Campaigning
+    } else if replica.is_canvassing() {
+        Role::Canvassing
+    } else {
+        Role::Follower
+    }
+}
+
+fn refusal(rejection: Rejection) -> Refusal {
+    match rejection {
+        Rejection::NotLeader(leader) => Refusal::NotLeader(leader),
+        Rejection::Busy => Refusal::Busy,
+        Rejection::Gap(number) => Refusal::Gap(number),
+    }
+}

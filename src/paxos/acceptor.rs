@@ -1,0 +1,111 @@
+//! The acceptor: promises, accepts, and never takes either back (PMMC 2.1).
+//!
+//! Knows no time and no leader but what its disk says. Everything it answers rests on a record and
+//! so leaves through the sealed lane; the one exception asks for something.
+//!
+//! Invariants: A1, the promise only grows; A2, it accepts only ballots at or above its promise; and
+//! one of our own, on which phase 1 leans: *whoever accepted anything in a ballot holds everything
+//! that the ballot proposed below it, or knows it to be decided.* Hence the chain of runs.
+
+use super::ballot::{Ballot, NodeId, Slot};
+use super::config::Config;
+use super::durable::{AcceptorState, Effects, Record};
+use super::message::{Accepted, Preempted, Prepare, Promise, Resend, Run, Seal};
+
+/// An acceptor on its durable state.
+#[derive(Debug)]
+pub(super) struct Acceptor {
+    pub(super) state: AcceptorState,
+}
+
+impl Acceptor {
+    pub(super) fn promised(&self) -> Option<Ballot> {
+        self.state.promised()
+    }
+
+    /// Phase 1b. Whether the promise was given.
+    pub(super) fn on_prepare(
+        &mut self,
+        config: &Config,
+        from: NodeId,
+        prepare: &Prepare,
+        decided: Slot,
+        fx: &mut Effects,
+    ) -> bool {
+        let ballot = prepare.ballot;
+        if self.refuses(from, ballot, fx) {
+            return false;
+        }
+        if self.promised() < Some(ballot) {
+            fx.record(&mut self.state, Record::Promised(ballot));
+        }
+        // A promise lists from the mark on; raising it first keeps the list within the window.
+        self.raise_mark(decided, fx);
+        let promise = Promise {
+            ballot,
+            mark: self.state.mark(),
+            accepted: self.state.accepted(),
+            seal: self.seal(config),
+        };
+        fx.send(from, promise);
+        true
+    }
+
+    /// Phase 2b. Whether the run was taken now; if not, it was refused, known, or lacks its
+    /// predecessor, which is asked for.
+    pub(super) fn on_accept(
+        &mut self,
+        config: &Config,
+        from: NodeId,
+        run: Run,
+        decided: Slot,
+        fx: &mut Effects,
+    ) -> bool {
+        let ballot = run.ballot;
+        if self.refuses(from, ballot, fx) || run.commands.is_empty() {
+            return false;
+        }
+        let chain = self.state.chain().filter(|chain| chain.ballot == ballot);
+        let known = chain.is_some_and(|chain| run.end() <= chain.end);
+        if !known {
+            let follows = match run.prev {
+                Some(prev) => chain.is_some_and(|chain| chain.end == prev.next()) || prev < decided,
+                None => run.first <= decided,
+            };
+            if !follows {
+                fx.send_early(from, Resend { ballot });
+                return false;
+            }
+            // Where a chain begins, everything below it must be decided *on disk*: a promise made
+            // after a crash lists from the durable mark on.
+            self.raise_mark(decided, fx);
+            fx.record(&mut self.state, Record::Accepted(run));
+        }
+        let chain = self.state.chain().expect("a run was accepted in this ballot");
+        let seal = self.seal(config);
+        fx.send(from, Accepted { ballot, from: chain.from, up_to: chain.end, seal });
+        !known
+    }
+
+    /// Writes down how far this node has decided, if the disk does not say so yet.
+    pub(super) fn raise_mark(&mut self, decided: Slot, fx: &mut Effects) {
+        if self.state.mark() < decided {
+            fx.record(&mut self.state, Record::Decided(decided));
+        }
+    }
+
+    /// Refuses a ballot below the promise (A2).
+    pub(super) fn refuses(&self, from: NodeId, ballot: Ballot, fx: &mut Effects) -> bool {
+        match self.promised() {
+            Some(promised) if promised > ballot => {
+                fx.send(from, Preempted { refused: ballot, promised });
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    fn seal(&self, config: &Config) -> Seal {
+        Seal { incarnation: config.incarnation, known: self.state.incarnations() }
+    }
+}

@@ -1,0 +1,231 @@
+//! The commander: phase 2 of one ballot (PMMC 2.2). Cuts runs, counts votes, says what is decided.
+//!
+//! One for all slots of the ballot, since votes are cumulative: `Accepted(from, up_to)` covers every
+//! slot that the ballot proposed between. Knows no time.
+//!
+//! Invariant: the watermark rests on votes for this ballot alone, and on the slots below the first
+//! one proposed, which were known to be decided before (**the one thing a watermark may claim**).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::ballot::{Ballot, Incarnation, NodeId, Slot};
+use super::command::Command;
+use super::config::Limits;
+use super::message::{Accept, Accepted, Run};
+
+/// Phase 2 of one ballot.
+#[derive(Debug)]
+pub(super) struct Commander {
+    ballot: Ballot,
+    quorum: usize,
+    /// The last slot proposed, for the next run to name.
+    last: Option<Slot>,
+    /// The next slot to propose.
+    next: Slot,
+    watermark: Slot,
+    in_flight: VecDeque<Run>,
+    in_flight_bytes: usize,
+    votes: BTreeMap<NodeId, Vote>,
+    /// Slots left empty on purpose: ranges `from..to`.
+    holes: Vec<(Slot, Slot)>,
+}
+
+#[derive(Debug)]
+struct Vote {
+    from: Slot,
+    up_to: Slot,
+    incarnation: Incarnation,
+}
+
+impl Commander {
+    /// Phase 2 from `first` on: everything below is decided and known.
+    pub(super) fn new(ballot: Ballot, quorum: usize, first: Slot) -> Commander {
+        Commander {
+            ballot,
+            quorum,
+            last: None,
+            next: first,
+            watermark: first,
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            votes: BTreeMap::new(),
+            holes: Vec::new(),
+        }
+    }
+
+    /// Everything that this ballot proposed below is decided.
+    pub(super) fn watermark(&self) -> Slot {
+        self.watermark
+    }
+
+    /// The next slot to propose.
+    pub(super) fn next(&self) -> Slot {
+        self.next
+    }
+
+    pub(super) fn holes(&self) -> &[(Slot, Slot)] {
+        &self.holes
+    }
+
+    /// How many bytes of commands may be proposed now, `decided` being the lowest undecided slot:
+    /// 0 if the window is full.
+    pub(super) fn room(&self, limits: &Limits, decided: Slot) -> usize {
+        let slots = self.next.since(decided);
+        if slots >= limits.window_slots || self.in_flight.len() >= limits.window_runs {
+            return 0;
+        }
+        limits.window_bytes.saturating_sub(self.in_flight_bytes)
+    }
+
+    /// Proposes these commands, at least one, as the next run.
+    pub(super) fn propose(&mut self, commands: Vec<Command>) -> Accept {
+        let run = Run { ballot: self.ballot, prev: self.last, first: self.next, commands };
+        self.next = run.end();
+        self.last = Some(Slot(run.end().0 - 1));
+        self.in_flight_bytes += weight(&run);
+        self.in_flight.push_back(run.clone());
+        Accept { run, watermark: self.watermark }
+    }
+
+    /// Leaves slots empty, as if their proposals had been lost.
+    pub(super) fn skip(&mut self, count: u64) {
+        let from = self.next;
+        self.next = from.plus(count);
+        if count > 0 {
+            self.holes.push((from, self.next));
+        }
+    }
+
+    /// Counts a vote. Whether the watermark rose.
+    pub(super) fn on_accepted(&mut self, from: NodeId, accepted: &Accepted) -> bool {
+        if accepted.ballot != self.ballot {
+            return false;
+        }
+        let (first, up_to) = (accepted.from, accepted.up_to);
+        let vote = Vote { from: first, up_to, incarnation: accepted.seal.incarnation };
+        // Votes may arrive late or twice; only one that reaches further says anything new.
+        if self.votes.get(&from).is_some_and(|held| held.up_to >= up_to) {
+            return false;
+        }
+        self.votes.insert(from, vote);
+        let before = self.watermark;
+        while let Some(run) = self.in_flight.front() {
+            if self.voters(run) < self.quorum {
+                break;
+            }
+            self.watermark = run.end();
+            // Above a hole what is decided still counts: a Promise lists it all.
+            if self.holes.is_empty() {
+                self.in_flight_bytes -= weight(run);
+            }
+            self.in_flight.pop_front();
+        }
+        self.watermark > before
+    }
+
+    /// Drops the votes of a store that a newer one of the same node replaced.
+    pub(super) fn forget(&mut self, node: NodeId, older_than: Incarnation) {
+        self.votes.retain(|from, vote| *from != node || vote.incarnation >= older_than);
+    }
+
+    /// What a node has not voted for and is not decided yet, to be sent once more.
+    pub(super) fn missing(&self, node: NodeId) -> impl Iterator<Item = Accept> {
+        let vote = self.votes.get(&node);
+        let covered = move |run: &Run| vote.is_some_and(|v| covers(v, run));
+        let accept = |run: &Run| Accept { run: run.clone(), watermark: self.watermark };
+        self.in_flight.iter().filter(move |run| !covered(run)).map(accept)
+    }
+
+    /// Whether anything proposed is undecided.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
+    /// Whether a slot above a deliberate hole is decided.
+    pub(super) fn has_decided_above_a_hole(&self) -> bool {
+        self.holes.first().is_some_and(|(_, to)| self.watermark > *to)
+    }
+
+    fn voters(&self, run: &Run) -> usize {
+        self.votes.values().filter(|vote| covers(vote, run)).count()
+    }
+}
+
+fn covers(vote: &Vote, run: &Run) -> bool {
+    vote.from <= run.first && vote.up_to >= run.end()
+}
+
+fn weight(run: &Run) -> usize {
+    run.commands.iter().map(Command::weight).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::Seal;
+    use super::*;
+
+    fn accepted(round: u64, from: u64, up_to: u64) -> Accepted {
+        Accepted {
+            ballot: Ballot { round, node: NodeId(0), incarnation: Incarnation(1) },
+            from: Slot(from),
+            up_to: Slot(up_to),
+            seal: Seal { incarnation: Incarnation(1), known: vec![] },
+        }
+    }
+
+    fn commander() -> Commander {
+        let ballot = Ballot { round: 3, node: NodeId(0), incarnation: Incarnation(1) };
+        Commander::new(ballot, 2, Slot(5))
+    }
+
+    #[test]
+    fn a_quorum_of_votes_for_this_ballot_decides() {
+        let mut commander = commander();
+        let accept = commander.propose(vec![Command::Noop; 2]);
+        assert_eq!((accept.run.prev, accept.run.first), (None, Slot(5)));
+        assert!(!commander.on_accepted(NodeId(0), &accepted(3, 5, 7)));
+        assert!(!commander.on_accepted(NodeId(0), &accepted(3, 5, 7)), "one node, one vote");
+        assert!(!commander.on_accepted(NodeId(1), &accepted(2, 5, 7)), "an earlier ballot");
+        assert_eq!(commander.watermark(), Slot(5));
+        assert!(commander.on_accepted(NodeId(2), &accepted(3, 5, 7)));
+        assert_eq!(commander.watermark(), Slot(7));
+    }
+
+    #[test]
+    fn a_chain_that_began_later_does_not_vote_for_what_lies_before() {
+        let mut commander = commander();
+        commander.propose(vec![Command::Noop]);
+        let second = commander.propose(vec![Command::Noop]);
+        assert_eq!(second.run.prev, Some(Slot(5)));
+        commander.on_accepted(NodeId(0), &accepted(3, 5, 7));
+        assert!(!commander.on_accepted(NodeId(1), &accepted(3, 6, 7)));
+        assert_eq!(commander.missing(NodeId(1)).count(), 1);
+        assert!(commander.on_accepted(NodeId(2), &accepted(3, 5, 6)));
+        assert_eq!(commander.watermark(), Slot(7), "and then the second has its quorum, too");
+    }
+
+    #[test]
+    fn skipped_slots_stay_out_of_the_runs() {
+        let mut commander = commander();
+        commander.propose(vec![Command::Noop]);
+        commander.skip(3);
+        let after = commander.propose(vec![Command::Noop]);
+        assert_eq!((after.run.prev, after.run.first), (Some(Slot(5)), Slot(9)));
+        assert_eq!(commander.holes(), [(Slot(6), Slot(9))]);
+        commander.on_accepted(NodeId(0), &accepted(3, 5, 6));
+        commander.on_accepted(NodeId(1), &accepted(3, 5, 6));
+        assert!(!commander.has_decided_above_a_hole());
+        commander.on_accepted(NodeId(0), &accepted(3, 5, 10));
+        commander.on_accepted(NodeId(1), &accepted(3, 5, 10));
+        assert!(commander.has_decided_above_a_hole());
+    }
+
+    #[test]
+    fn votes_of_a_replaced_store_are_dropped() {
+        let mut commander = commander();
+        commander.propose(vec![Command::Noop]);
+        commander.on_accepted(NodeId(1), &accepted(3, 5, 6));
+        commander.forget(NodeId(1), Incarnation(2));
+        assert!(!commander.on_accepted(NodeId(0), &accepted(3, 5, 6)));
+    }
+}

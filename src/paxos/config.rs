@@ -1,0 +1,177 @@
+//! What a replica is told before its first step: who it is, who the others are, and its limits.
+
+use std::collections::BTreeSet;
+
+use super::ballot::{Incarnation, NodeId};
+
+/// Everything that a replica knows and does not learn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Who this is.
+    pub node: NodeId,
+    /// The store it speaks from.
+    pub incarnation: Incarnation,
+    /// How many members the cluster has: nodes `0..members`.
+    pub members: u16,
+    /// Members that vote but never lead.
+    pub witnesses: BTreeSet<NodeId>,
+    /// Timeouts.
+    pub timing: Timing,
+    /// Bounds.
+    pub limits: Limits,
+    /// Seeds the jitter.
+    pub seed: u64,
+}
+
+/// Timeouts in ticks (a server counts one tick a millisecond). All follow from the election
+/// timeout T.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// T: how long a leader is silent before somebody asks whether to replace it.
+    pub election_ticks: u64,
+    /// H, at most T/8: the interval between heartbeats.
+    pub heartbeat_ticks: u64,
+    /// R = 2T/3: how long a sign of life counts.
+    pub reach_ticks: u64,
+    /// How much longer each place in the ring of succession waits; more than H, the jitter and a
+    /// round trip together.
+    pub step_ticks: u64,
+    /// The most that is added at random.
+    pub jitter_ticks: u64,
+}
+
+/// Bounds on everything that could grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Slots between the lowest undecided one and the highest proposed.
+    pub window_slots: u64,
+    /// Bytes of undecided commands; a Promise lists at most these, in one frame.
+    pub window_bytes: usize,
+    /// Runs in flight at a time.
+    pub window_runs: usize,
+    /// Requests that wait at a leader for a place in the window.
+    pub queue_requests: usize,
+    /// Their bytes.
+    pub queue_bytes: usize,
+    /// Bytes of commands in one chunk of learner sync.
+    pub chunk_bytes: usize,
+}
+
+impl Timing {
+    /// The timing that follows from an election timeout, in ticks.
+    ///
+    /// # Panics
+    ///
+    /// If it is below 16 ticks: there would be no room for the rest.
+    #[must_use]
+    pub fn from_election(election_ticks: u64) -> Timing {
+        assert!(election_ticks >= 16, "an election timeout of at least 16 ticks");
+        let heartbeat_ticks = election_ticks / 8;
+        Timing {
+            election_ticks,
+            heartbeat_ticks,
+            reach_ticks: election_ticks * 2 / 3,
+            step_ticks: heartbeat_ticks * 2,
+            jitter_ticks: heartbeat_ticks / 2,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            window_slots: 4096,
+            window_bytes: 512 << 10,
+            window_runs: 16,
+            queue_requests: 8192,
+            queue_bytes: 4 << 20,
+            chunk_bytes: 256 << 10,
+        }
+    }
+}
+
+impl Config {
+    /// A member of a cluster with the default limits and no witnesses.
+    #[must_use]
+    pub fn new(node: NodeId, incarnation: Incarnation, members: u16, timing: Timing) -> Config {
+        Config {
+            node,
+            incarnation,
+            members,
+            witnesses: BTreeSet::new(),
+            timing,
+            limits: Limits::default(),
+            seed: u64::from(node.0),
+        }
+    }
+
+    /// How many members are a majority.
+    #[must_use]
+    pub fn quorum(&self) -> usize {
+        usize::from(self.members) / 2 + 1
+    }
+
+    /// All members, this node included.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..self.members).map(NodeId)
+    }
+
+    /// All members but this node.
+    pub fn peers(&self) -> impl Iterator<Item = NodeId> + use<> {
+        let me = self.node;
+        self.nodes().filter(move |node| *node != me)
+    }
+
+    /// Whether this member votes but never leads.
+    #[must_use]
+    pub fn is_witness(&self) -> bool {
+        self.witnesses.contains(&self.node)
+    }
+
+    /// How many places behind `owner` this node stands in the ring of succession: 1 is the next.
+    /// Witnesses have no place. Behind nobody counts from node n-1.
+    #[must_use]
+    pub fn ring_distance(&self, owner: Option<NodeId>) -> u64 {
+        let owner = owner.map_or(self.members - 1, |owner| owner.0 % self.members);
+        let mut distance = 0;
+        for step in 1..=self.members {
+            let node = NodeId((owner + step) % self.members);
+            if !self.witnesses.contains(&node) {
+                distance += 1;
+            }
+            if node == self.node {
+                break;
+            }
+        }
+        distance.max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ring_counts_from_the_owner_and_skips_witnesses() {
+        let timing = Timing::from_election(400);
+        let config = |node| Config::new(NodeId(node), Incarnation(1), 5, timing);
+        let distances =
+            |owner| -> Vec<u64> { (0..5).map(|node| config(node).ring_distance(owner)).collect() };
+        assert_eq!(distances(None), [1, 2, 3, 4, 5]);
+        assert_eq!(distances(Some(NodeId(0))), [5, 1, 2, 3, 4]);
+        assert_eq!(distances(Some(NodeId(3))), [2, 3, 4, 5, 1]);
+        let mut behind_a_witness = config(2);
+        behind_a_witness.witnesses.insert(NodeId(1));
+        assert_eq!(behind_a_witness.ring_distance(Some(NodeId(0))), 1);
+    }
+
+    #[test]
+    fn the_parts_of_an_election_timeout_fit_together() {
+        for election in [16, 100, 400, 1000, 60_000] {
+            let timing = Timing::from_election(election);
+            assert!(timing.heartbeat_ticks * 8 <= election);
+            assert!(timing.step_ticks > timing.heartbeat_ticks + timing.jitter_ticks);
+            assert!(timing.reach_ticks > timing.heartbeat_ticks * 4);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The leader: what a node keeps while it leads, or tries to (PMMC 2.3).
+//!
+//! Data only; what a replica does with it stands in `campaigning` and `leading`.
+
+use super::ballot::{Ballot, Slot};
+use super::command::Command;
+use super::commander::Commander;
+use super::intake::Intake;
+use super::pulse::Pulse;
+use super::scout::Scout;
+
+/// What a replica does beside accepting and learning.
+#[derive(Debug)]
+pub(super) enum Office {
+    /// Follows whoever leads.
+    None,
+    /// Runs phase 1.
+    Campaign(Campaign),
+    /// Leads: phase 1 is finished.
+    Lead(Box<Lead>),
+}
+
+/// Phase 1 under way.
+#[derive(Debug)]
+pub(super) struct Campaign {
+    pub(super) scout: Scout,
+    /// When it is given up.
+    pub(super) until: u64,
+    /// When those who have not answered are asked again.
+    pub(super) retry_at: u64,
+    /// The requests of a leader that campaigns again in order to fill its holes.
+    pub(super) intake: Option<Intake>,
+}
+
+/// Leadership in one ballot.
+#[derive(Debug)]
+pub(super) struct Lead {
+    pub(super) ballot: Ballot,
+    /// What phase 1 adopted, until everything below it is known here.
+    pub(super) adopted: Option<Vec<Command>>,
+    /// The first slot of this ballot: the highest mark of its quorum.
+    pub(super) first: Slot,
+    /// The slot after the last that phase 1 adopted: no read is answered below.
+    pub(super) adopted_end: Slot,
+    pub(super) commander: Commander,
+    pub(super) intake: Intake,
+    pub(super) pulse: Pulse,
+    /// The watermark that the others were told.
+    pub(super) told: Slot,
+    /// When undecided runs are sent again.
+    pub(super) retry_at: u64,
+}
+
+impl Office {
+    /// The ballot of this office.
+    pub(super) fn ballot(&self) -> Option<Ballot> {
+        match self {
+            Office::None => None,
+            Office::Campaign(campaign) => Some(campaign.scout.ballot),
+            Office::Lead(lead) => Some(lead.ballot),
+        }
+    }
+
+    /// The requests it has taken.
+    pub(super) fn intake(&self) -> Option<&Intake> {
+        match self {
+            Office::None => None,
+            Office::Campaign(campaign) => campaign.intake.as_ref(),
+            Office::Lead(lead) => Some(&lead.intake),
+        }
+    }
+
+    /// The requests it has taken, to take more.
+    pub(super) fn intake_mut(&mut self) -> Option<&mut Intake> {
+        match self {
+            Office::None => None,
+            Office::Campaign(campaign) => campaign.intake.as_mut(),
+            Office::Lead(lead) => Some(&mut lead.intake),
+        }
+    }
+}

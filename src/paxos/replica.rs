@@ -1,0 +1,433 @@
+//! The replica: one node's share of the protocol, as a value with one method.
+//!
+//! [`Replica::step`] is total: it never fails, never waits, and its effects depend on nothing but
+//! the steps before. Stale or foreign input is ignored; a broken invariant panics. Durable state
+//! changes only through [`Effects::record`].
+//!
+//! This file dispatches and holds what every replica does: promise, accept, learn. What only some
+//! do at times stands beside it: `campaigning` (canvass and phase 1) and `leading` (phase 2).
+
+use super::acceptor::Acceptor;
+use super::ballot::{Ballot, Incarnation, NodeId, Slot};
+use super::command::{ClientId, Request, RequestNumber};
+use super::config::Config;
+use super::durable::{AcceptorState, Effects, Record};
+use super::election::Election;
+use super::leader::Office;
+use super::learner::Learner;
+use super::message::{
+    Accept, CatchUp, CatchUpAsk, Digest, Echo, Envelope, Heartbeat, Message, Prepare,
+};
+use super::notice::{Notice, ReadId, Rejection};
+
+/// All that can happen to a replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A message arrived.
+    Message(Envelope),
+    /// A client's request arrived; its session has applied everything up to `applied` here.
+    Propose {
+        /// The request.
+        request: Request,
+        /// The last number of its session that is applied, 0 if there is no session.
+        applied: RequestNumber,
+    },
+    /// A linearizable read arrived.
+    Read(ReadId),
+    /// The connection from a peer broke: if it led, its silence need not be waited for.
+    Reset(NodeId),
+    /// Time passed: so many ticks since the last one.
+    Tick {
+        /// Ticks since the last tick.
+        elapsed: u64,
+    },
+    /// The queue of inputs is drained: propose what was gathered.
+    Flush,
+    /// Leave the next slots empty, as if their proposals had been lost (a fault to order).
+    Skip(u64),
+    /// Fill the slots that were left empty.
+    Heal,
+}
+
+/// One node's share of the protocol.
+#[derive(Debug)]
+pub struct Replica {
+    pub(super) config: Config,
+    pub(super) acceptor: Acceptor,
+    pub(super) learner: Learner,
+    pub(super) election: Election,
+    pub(super) office: Office,
+    /// Ticks since the start.
+    pub(super) now: u64,
+    /// Every slot below is applied by the node around the core.
+    pub(super) applied: Slot,
+    pub(super) digest: Option<Digest>,
+    steps: u64,
+    /// Whether anything was recorded since the last flush: then the mark rides along.
+    recorded: bool,
+    mark_due: u64,
+}
+
+impl Replica {
+    /// A replica that goes on from what its disk says.
+    #[must_use]
+    pub fn recover(config: Config, state: AcceptorState) -> Replica {
+        Replica {
+            learner: Learner::new(state.mark()),
+            election: Election::new(&config, state.promised(), 0),
+            applied: state.mark(),
+            acceptor: Acceptor { state },
+            office: Office::None,
+            now: 0,
+            digest: None,
+            steps: 0,
+            recorded: false,
+            mark_due: 0,
+            config,
+        }
+    }
+
+    /// Does what this input asks for, and says what must be written, sent and told.
+    pub fn step(&mut self, input: Input) -> Effects {
+        let mut fx = Effects::of_step(self.config.node, self.steps);
+        self.steps += 1;
+        match input {
+            Input::Message(envelope) => self.on_message(envelope, &mut fx),
+            Input::Propose { request, applied } => self.on_propose(request, applied, &mut fx),
+            Input::Read(id) => self.on_read(id, &mut fx),
+            Input::Reset(node) => self.on_reset(node),
+            Input::Tick { elapsed } => self.on_tick(elapsed, &mut fx),
+            Input::Flush => self.on_flush(&mut fx),
+            Input::Skip(count) => self.on_skip(count),
+            Input::Heal => self.heal(&mut fx),
+        }
+        self.recorded |= fx.is_recording();
+        fx
+    }
+
+    /// The node around the core has applied every slot below `applied`.
+    pub fn note_applied(&mut self, applied: Slot, digest: Option<Digest>) {
+        self.applied = applied;
+        self.digest = digest;
+        if let Some(intake) = self.office.intake_mut() {
+            intake.note_applied(applied);
+        }
+    }
+
+    fn on_message(&mut self, envelope: Envelope, fx: &mut Effects) {
+        let from = envelope.from;
+        if envelope.to != self.config.node || from.0 >= self.config.members {
+            return;
+        }
+        match envelope.message {
+            Message::Prepare(prepare) => self.on_prepare(from, &prepare, fx),
+            Message::Promise(promise) => self.on_promise(from, promise, fx),
+            Message::Preempted(preempted) => self.on_preempted(&preempted, fx),
+            Message::Accept(accept) => self.on_accept(from, accept, fx),
+            Message::Accepted(accepted) => self.on_accepted(from, &accepted, fx),
+            Message::Resend(resend) => self.on_resend(from, &resend, fx),
+            Message::Decide(decide) => self.on_watermark(decide.ballot, decide.watermark, fx),
+            Message::Heartbeat(heartbeat) => self.on_heartbeat(from, &heartbeat, fx),
+            Message::Echo(echo) => self.on_echo(from, &echo, fx),
+            Message::Canvass(canvass) => self.on_canvass(from, &canvass, fx),
+            Message::CanvassAnswer(answer) => self.on_canvass_answer(from, &answer, fx),
+            Message::CatchUpAsk(ask) => self.on_catch_up_ask(from, &ask, fx),
+            Message::CatchUp(chunk) => self.on_catch_up(from, chunk, fx),
+        }
+    }
+
+    fn on_prepare(&mut self, from: NodeId, prepare: &Prepare, fx: &mut Effects) {
+        let ballot = prepare.ballot;
+        if ballot.node != from || !self.admit_owner(ballot, fx) {
+            return;
+        }
+        let decided = self.learner.decided();
+        if self.acceptor.on_prepare(&self.config, from, prepare, decided, fx) {
+            self.election.hear(&self.config, from, self.now);
+            self.yield_to_promise(fx);
+        }
+    }
+
+    fn on_accept(&mut self, from: NodeId, accept: Accept, fx: &mut Effects) {
+        let ballot = accept.run.ballot;
+        if ballot.node != from || !self.admit_owner(ballot, fx) {
+            return;
+        }
+        self.on_watermark(ballot, accept.watermark, fx);
+        let decided = self.learner.decided();
+        self.acceptor.on_accept(&self.config, from, accept.run, decided, fx);
+        self.yield_to_promise(fx);
+    }
+
+    pub(super) fn on_watermark(&mut self, ballot: Ballot, watermark: Slot, fx: &mut Effects) {
+        self.learner.on_watermark(&self.acceptor.state, ballot, watermark, fx);
+    }
+
+    fn on_heartbeat(&mut self, from: NodeId, heartbeat: &Heartbeat, fx: &mut Effects) {
+        let ballot = heartbeat.ballot;
+        if ballot.node != from || self.acceptor.refuses(from, ballot, fx) {
+            return;
+        }
+        if self.office.ballot().is_some_and(|mine| mine < ballot) {
+            self.step_down(fx);
+        }
+        self.election.hear(&self.config, from, self.now);
+        self.on_watermark(ballot, heartbeat.watermark, fx);
+        self.learner.on_hint(from, heartbeat.decided);
+        let echo = Echo {
+            ballot,
+            round: heartbeat.round,
+            decided: self.learner.decided(),
+            incarnation: self.config.incarnation,
+            digest: self.digest,
+        };
+        fx.send_early(from, echo);
+        self.ask(Some(from), fx);
+    }
+
+    fn on_catch_up_ask(&mut self, from: NodeId, ask: &CatchUpAsk, fx: &mut Effects) {
+        let chunk = self.learner.serve(&self.acceptor.state, ask.from, &self.config.limits);
+        fx.send_early(from, chunk);
+    }
+
+    fn on_catch_up(&mut self, from: NodeId, chunk: CatchUp, fx: &mut Effects) {
+        // A leader learns from others only what lies below its first slot; what it proposed itself
+        // it knows from votes alone, or it would send watermarks that rest on another's ballot.
+        let limit = match &self.office {
+            Office::None | Office::Campaign(_) => Slot(u64::MAX),
+            Office::Lead(lead) => lead.first,
+        };
+        if self.learner.on_catch_up(&mut self.acceptor.state, from, chunk, limit, fx) {
+            self.ask(Some(from), fx);
+            self.propose_adopted(fx);
+        }
+    }
+
+    pub(super) fn ask(&mut self, preferred: Option<NodeId>, fx: &mut Effects) {
+        let limit = match &self.office {
+            Office::None | Office::Campaign(_) => Slot(u64::MAX),
+            Office::Lead(lead) => lead.first,
+        };
+        if self.learner.decided() < limit {
+            self.learner.ask(&self.config, preferred, self.now, fx);
+        }
+    }
+
+    fn on_reset(&mut self, node: NodeId) {
+        if matches!(self.office, Office::None) {
+            self.election.lose(&self.config, node, self.now);
+        }
+    }
+
+    fn on_tick(&mut self, elapsed: u64, fx: &mut Effects) {
+        self.now = self.now.saturating_add(elapsed);
+        match &self.office {
+            Office::None => self.tick_following(fx),
+            Office::Campaign(_) => self.tick_campaigning(fx),
+            Office::Lead(_) => self.tick_leading(fx),
+        }
+        self.ask(self.election.heard(&self.config, self.now), fx);
+        if self.now >= self.mark_due && self.acceptor.state.mark() < self.learner.decided() {
+            self.acceptor.raise_mark(self.learner.decided(), fx);
+            self.mark_due = self.now + self.config.timing.heartbeat_ticks * 2;
+        }
+    }
+
+    fn on_flush(&mut self, fx: &mut Effects) {
+        self.flush(fx);
+        // The mark costs nothing where something is written anyway.
+        if self.recorded || fx.is_recording() {
+            self.acceptor.raise_mark(self.learner.decided(), fx);
+        }
+        self.recorded = false;
+    }
+
+    fn on_propose(&mut self, request: Request, applied: RequestNumber, fx: &mut Effects) {
+        let (client, number) = (request.client, request.number);
+        let hint = self.leader();
+        let taken = match (self.is_ready(), self.office.intake_mut()) {
+            (true, Some(intake)) => intake.take(request, applied, &self.config.limits),
+            (false, _) | (true, None) => Err(Rejection::NotLeader(hint)),
+        };
+        fx.notify(match taken {
+            Ok(()) => Notice::Queued(client, number),
+            Err(why) => Notice::Rejected(client, number, why),
+        });
+    }
+
+    fn on_read(&mut self, id: ReadId, fx: &mut Effects) {
+        let hint = self.leader();
+        match &mut self.office {
+            Office::Lead(lead) => {
+                let index = self.learner.decided().max(lead.adopted_end);
+                lead.pulse.read(id, index);
+            }
+            Office::None | Office::Campaign(_) => {
+                fx.notify(Notice::ReadRejected(id, Rejection::NotLeader(hint)));
+            }
+        }
+    }
+
+    /// Steps down if this node's own promise forbids its office.
+    fn yield_to_promise(&mut self, fx: &mut Effects) {
+        if self.office.ballot().is_some_and(|mine| Some(mine) < self.acceptor.promised()) {
+            self.step_down(fx);
+        }
+    }
+
+    /// Gives up office. A ballot once left is never led again: the next campaign takes a new one.
+    pub(super) fn step_down(&mut self, fx: &mut Effects) {
+        if let Office::Lead(lead) = std::mem::replace(&mut self.office, Office::None) {
+            for id in lead.pulse.into_reads() {
+                fx.notify(Notice::ReadRejected(id, Rejection::NotLeader(None)));
+            }
+        }
+    }
+
+    /// Whether the owner of a ballot speaks from the newest store known of it; records a new one.
+    fn admit_owner(&mut self, ballot: Ballot, fx: &mut Effects) -> bool {
+        self.admit(ballot.node, ballot.incarnation, fx) != Admission::Replaced
+    }
+
+    /// Judges the store that a peer speaks from, and records it if it is new: then older votes of
+    /// that node count no more.
+    pub(super) fn admit(
+        &mut self,
+        from: NodeId,
+        incarnation: Incarnation,
+        fx: &mut Effects,
+    ) -> Admission {
+        match self.acceptor.state.incarnation(from) {
+            Some(known) if known == incarnation => return Admission::Known,
+            Some(known) if known > incarnation => return Admission::Replaced,
+            Some(_) | None => (),
+        }
+        fx.record(&mut self.acceptor.state, Record::Incarnation { node: from, incarnation });
+        self.election.forget(from, incarnation);
+        match &mut self.office {
+            Office::None => (),
+            Office::Campaign(campaign) => campaign.scout.forget(from, incarnation),
+            Office::Lead(lead) => {
+                lead.commander.forget(from, incarnation);
+                lead.pulse.forget(from, incarnation);
+            }
+        }
+        Admission::New
+    }
+}
+
+/// What is known of the store that a message comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// On record: its votes count.
+    Known,
+    /// Recorded in this very step: nothing that leaves early may rest on it yet.
+    New,
+    /// A newer store of that node is on record: its votes count no more.
+    Replaced,
+}
+
+/// What the node around the core, and the curious, may know.
+impl Replica {
+    /// Who this is, and its limits.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What this node's disk says, or will once the steps so far are persisted.
+    #[must_use]
+    pub fn state(&self) -> &AcceptorState {
+        &self.acceptor.state
+    }
+
+    /// Every slot below is decided.
+    #[must_use]
+    pub fn decided(&self) -> Slot {
+        self.learner.decided()
+    }
+
+    /// The leader this node follows: itself, or whom it heard lately.
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        match &self.office {
+            Office::Lead(_) => Some(self.config.node),
+            Office::Campaign(_) => None,
+            Office::None => self.election.heard(&self.config, self.now),
+        }
+    }
+
+    /// Whether it leads, as far as it knows.
+    #[must_use]
+    pub fn is_leading(&self) -> bool {
+        matches!(self.office, Office::Lead(_))
+    }
+
+    /// Whether it runs phase 1.
+    #[must_use]
+    pub fn is_campaigning(&self) -> bool {
+        matches!(self.office, Office::Campaign(_))
+    }
+
+    /// Whether it asks others if they would follow.
+    #[must_use]
+    pub fn is_canvassing(&self) -> bool {
+        matches!(self.office, Office::None) && self.election.is_canvassing()
+    }
+
+    /// Whether somebody is known to have decided more.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.learner.is_behind()
+    }
+
+    /// Whether it leads and its state machine knows every slot below what it will propose: only
+    /// then can it tell a new request from an old one.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        match &self.office {
+            Office::None => false,
+            Office::Campaign(campaign) => campaign.intake.is_some(),
+            Office::Lead(lead) => lead.adopted.is_none() && self.applied >= lead.first,
+        }
+    }
+
+    /// Whether a client has a request waiting or proposed here.
+    #[must_use]
+    pub fn has_request_of(&self, client: ClientId) -> bool {
+        self.office.intake().is_some_and(|intake| intake.has(client))
+    }
+
+    /// Requests that wait or are proposed here, and not yet applied.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.office.intake().map_or(0, super::intake::Intake::outstanding)
+    }
+
+    /// The slot after the last that is accepted, decided or given away here.
+    #[must_use]
+    pub fn end(&self) -> Slot {
+        let proposed = match &self.office {
+            Office::Lead(lead) => lead.commander.next(),
+            Office::None | Office::Campaign(_) => Slot(0),
+        };
+        self.acceptor.state.end().max(proposed).max(self.learner.decided())
+    }
+
+    /// Slots below the end that hold nothing: ranges `from..to`.
+    #[must_use]
+    pub fn holes(&self) -> Vec<(Slot, Slot)> {
+        let mut holes = Vec::new();
+        let mut next = self.learner.decided();
+        for (slot, _) in self.acceptor.state.votes(next) {
+            if slot > next {
+                holes.push((next, slot));
+            }
+            next = slot.next();
+        }
+        if let Office::Lead(lead) = &self.office {
+            holes.extend(lead.commander.holes().iter().filter(|(from, _)| *from >= next));
+        }
+        holes
+    }
+}

@@ -1,0 +1,178 @@
+//! The scout: phase 1 of one ballot (PMMC 2.2). Gathers promises and says what must be proposed.
+//!
+//! Knows no time. What it adopts is safe because any decided value was accepted by a quorum, which
+//! shares a member with the quorum that promised (A5, P2c); and because an acceptor's chain of runs
+//! shows everything that its ballot had adopted, whatever an older ballot shows from there on was
+//! never decided.
+
+use std::collections::BTreeMap;
+
+use super::ballot::{Ballot, Incarnation, NodeId, Slot};
+use super::command::Command;
+use super::message::{PValue, Promise};
+
+/// Phase 1 of one ballot, under way.
+#[derive(Debug)]
+pub(super) struct Scout {
+    pub(super) ballot: Ballot,
+    quorum: usize,
+    /// Holes are filled up to here even if nothing is accepted above.
+    fill_to: Slot,
+    promises: BTreeMap<NodeId, Promise>,
+}
+
+/// What phase 1 found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Adopted {
+    /// Every slot below is decided, at a member of the quorum at least.
+    pub(super) mark: Slot,
+    /// What must be proposed from the mark on, holes filled; may be empty.
+    pub(super) commands: Vec<Command>,
+}
+
+impl Scout {
+    pub(super) fn new(ballot: Ballot, quorum: usize, fill_to: Slot) -> Scout {
+        Scout { ballot, quorum, fill_to, promises: BTreeMap::new() }
+    }
+
+    /// Counts a promise for this very ballot. Whether a quorum has promised now, the campaigner
+    /// among them: a leader that campaigns again must find again what it has proposed itself.
+    pub(super) fn on_promise(&mut self, from: NodeId, promise: Promise) -> bool {
+        if promise.ballot != self.ballot {
+            return false;
+        }
+        self.promises.entry(from).or_insert(promise);
+        self.promises.len() >= self.quorum && self.promises.contains_key(&self.ballot.node)
+    }
+
+    /// Who has promised, each with the store that it speaks from.
+    pub(super) fn voters(&self) -> Vec<(NodeId, Incarnation)> {
+        self.promises.iter().map(|(node, promise)| (*node, promise.seal.incarnation)).collect()
+    }
+
+    pub(super) fn has_promise_of(&self, node: NodeId) -> bool {
+        self.promises.contains_key(&node)
+    }
+
+    /// Drops what a store has promised that a newer one of the same node replaced.
+    pub(super) fn forget(&mut self, node: NodeId, older_than: Incarnation) {
+        self.promises
+            .retain(|from, promise| *from != node || promise.seal.incarnation >= older_than);
+    }
+
+    /// The member of the quorum whose mark is the highest, and that mark.
+    pub(super) fn highest_mark(&self) -> (NodeId, Slot) {
+        let marks = self.promises.iter().map(|(node, promise)| (*node, promise.mark));
+        marks.max_by_key(|(_, mark)| *mark).expect("asked once a quorum has promised")
+    }
+
+    /// What the quorum's promises oblige this ballot to propose.
+    pub(super) fn adopt(self) -> Adopted {
+        let (_, mark) = self.highest_mark();
+        let shown = self.promises.into_values().flat_map(|promise| promise.accepted);
+        let shown: Vec<PValue> = shown.filter(|pvalue| pvalue.slot >= mark).collect();
+        let highest = shown.iter().map(|pvalue| pvalue.ballot).max();
+        let first = shown.iter().filter(|p| Some(p.ballot) == highest).map(|p| p.slot).min();
+        let mut adopted: BTreeMap<Slot, PValue> = BTreeMap::new();
+        for pvalue in shown {
+            let outbid =
+                first.is_some_and(|first| pvalue.slot >= first) && Some(pvalue.ballot) != highest;
+            let higher = adopted.get(&pvalue.slot).is_none_or(|held| held.ballot < pvalue.ballot);
+            if higher && !outbid {
+                adopted.insert(pvalue.slot, pvalue);
+            }
+        }
+        let top = adopted.last_key_value().map_or(mark, |(slot, _)| slot.next());
+        let end = top.max(self.fill_to);
+        // A hole gets a no-op, never a client's command: that would overtake an earlier one.
+        let fill = |slot| adopted.remove(&Slot(slot)).map_or(Command::Noop, |p| p.command);
+        Adopted { mark, commands: (mark.0..end.0).map(fill).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::command::{ClientId, Request, RequestNumber};
+    use super::super::message::Seal;
+    use super::*;
+
+    fn ballot(round: u64) -> Ballot {
+        Ballot { round, node: NodeId(0), incarnation: Incarnation(1) }
+    }
+
+    fn command(name: &'static str) -> Command {
+        let one = RequestNumber(1);
+        let body = name.as_bytes().into();
+        let client = ClientId(0);
+        Command::Request(Request {
+            client,
+            number: one,
+            low_water: one,
+            ttl_ms: 0,
+            time_ms: 0,
+            body,
+        })
+    }
+
+    type Shown = &'static [(u64, u64, &'static str)];
+
+    /// What a scout adopts from promises given as (mark, [(ballot, slot, command)]).
+    fn adopt(fill_to: u64, promises: &[(u64, Shown)]) -> (u64, Vec<Command>) {
+        let mut scout = Scout::new(ballot(9), promises.len(), Slot(fill_to));
+        for (node, (mark, shown)) in promises.iter().enumerate() {
+            let pvalue = |(round, slot, name): &(u64, u64, &'static str)| PValue {
+                ballot: ballot(*round),
+                slot: Slot(*slot),
+                command: command(name),
+            };
+            let promise = Promise {
+                ballot: ballot(9),
+                mark: Slot(*mark),
+                accepted: shown.iter().map(pvalue).collect(),
+                seal: Seal { incarnation: Incarnation(1), known: vec![] },
+            };
+            let complete = scout.on_promise(NodeId(node as u16), promise);
+            assert_eq!(complete, node + 1 == promises.len());
+        }
+        let adopted = scout.adopt();
+        (adopted.mark.0, adopted.commands)
+    }
+
+    #[test]
+    fn nothing_accepted_nothing_adopted() {
+        assert_eq!(adopt(0, &[(3, &[]), (5, &[])]), (5, vec![]));
+    }
+
+    #[test]
+    fn the_highest_ballot_of_a_slot_wins() {
+        let found = adopt(0, &[(0, &[(1, 0, "old")]), (0, &[(2, 0, "new")])]);
+        assert_eq!(found, (0, vec![command("new")]));
+    }
+
+    #[test]
+    fn below_the_highest_mark_nothing_is_proposed() {
+        let found = adopt(0, &[(0, &[(1, 0, "a"), (1, 1, "b")]), (1, &[(1, 1, "b")])]);
+        assert_eq!(found, (1, vec![command("b")]));
+    }
+
+    #[test]
+    fn a_hole_is_filled_with_a_noop() {
+        let found = adopt(0, &[(0, &[(1, 0, "a"), (1, 2, "c")]), (0, &[])]);
+        assert_eq!(found, (0, vec![command("a"), Command::Noop, command("c")]));
+        assert_eq!(adopt(2, &[(0, &[]), (0, &[])]), (0, vec![Command::Noop, Command::Noop]));
+    }
+
+    #[test]
+    fn from_the_first_slot_of_the_highest_ballot_on_older_ones_are_ignored() {
+        let found = adopt(0, &[(0, &[(1, 0, "a"), (1, 1, "b")]), (0, &[(2, 0, "b")])]);
+        assert_eq!(found, (0, vec![command("b")]), "b must not be decided twice");
+    }
+
+    #[test]
+    fn a_promise_for_another_ballot_does_not_count() {
+        let mut scout = Scout::new(ballot(9), 1, Slot(0));
+        let seal = Seal { incarnation: Incarnation(1), known: vec![] };
+        let promise = Promise { ballot: ballot(8), mark: Slot(0), accepted: vec![], seal };
+        assert!(!scout.on_promise(NodeId(0), promise));
+    }
+}

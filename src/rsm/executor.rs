@@ -1,0 +1,135 @@
+//! The executor: applies decided commands, in slot order, each once.
+
+use bytes::Bytes;
+
+use super::archive::Archive;
+use super::machine::StateMachine;
+use super::sessions::{Outcome, Sessions};
+use crate::paxos::{ClientId, Command, Digest, RequestNumber, Slot};
+
+/// A state machine with its sessions, its archive, and how far it has come.
+#[derive(Debug)]
+pub struct Executor<M> {
+    machine: M,
+    archive: Archive,
+    sessions: Sessions,
+    applied: Slot,
+    hash: u64,
+    checkpoint: Option<Digest>,
+}
+
+/// What became of a client's request in a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Whose it was.
+    pub client: ClientId,
+    /// Which.
+    pub number: RequestNumber,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// A hash of the state is told to the others each time so many slots are applied.
+pub const CHECKPOINT_SLOTS: u64 = 1000;
+
+const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+
+impl<M: StateMachine> Executor<M> {
+    /// A machine that has applied nothing.
+    pub fn new(machine: M) -> Executor<M> {
+        Executor {
+            machine,
+            archive: Archive::default(),
+            sessions: Sessions::default(),
+            applied: Slot(0),
+            hash: FNV_BASIS,
+            checkpoint: None,
+        }
+    }
+
+    /// Applies the next slot's command. For a request: what became of it.
+    ///
+    /// # Panics
+    ///
+    /// If the slot is not the next one (R2: commands are applied in slot order).
+    pub fn apply(&mut self, slot: Slot, command: &Command) -> Option<Applied> {
+        assert_eq!(slot, self.applied, "R2: commands are applied in slot order, without a gap");
+        let applied = match command {
+            Command::Noop => None,
+            Command::Request(request) => {
+                let Executor { machine, archive, sessions, .. } = self;
+                let apply = || Bytes::from(machine.apply(slot, &request.body, archive));
+                let outcome = sessions.apply(slot, request, apply);
+                Some(Applied { client: request.client, number: request.number, outcome })
+            }
+        };
+        self.applied = slot.next();
+        self.hash_slot(slot, command, applied.as_ref());
+        applied
+    }
+
+    /// Answers a question from the state as it is.
+    #[must_use]
+    pub fn query(&self, query: &[u8]) -> Bytes {
+        Bytes::from(self.machine.query(query, &self.archive))
+    }
+
+    /// Every slot below is applied.
+    #[must_use]
+    pub fn applied(&self) -> Slot {
+        self.applied
+    }
+
+    /// The rolling hash over everything applied.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest { slot: self.applied, hash: self.hash }
+    }
+
+    /// The hash at the last checkpoint.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<Digest> {
+        self.checkpoint
+    }
+
+    /// The sessions.
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// The archive.
+    #[must_use]
+    pub fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    /// The state machine.
+    #[must_use]
+    pub fn machine(&self) -> &M {
+        &self.machine
+    }
+
+    fn hash_slot(&mut self, slot: Slot, command: &Command, applied: Option<&Applied>) {
+        self.mix(&slot.0.to_le_bytes());
+        if let Command::Request(request) = command {
+            self.mix(&request.client.0.to_le_bytes());
+            self.mix(&request.number.0.to_le_bytes());
+            self.mix(&request.body);
+        }
+        if let Some(Applied { outcome: Outcome::Applied(_, reply), .. }) = applied {
+            self.mix(reply);
+        }
+        if self.applied.0.is_multiple_of(CHECKPOINT_SLOTS) {
+            self.checkpoint = Some(self.digest());
+        }
+    }
+
+    /// FNV-1a: a hash that finds accidents, not enemies.
+    fn mix(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME);
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The replicated state machine's side: what decided commands do.
+//!
+//! **Architecture invariant:** applying is total and deterministic. Time, chance and errors come
+//! inside the command or go out as replies, never from the node that applies.
+
+pub mod archive;
+pub mod executor;
+pub mod machine;
+pub mod sessions;
+
+pub use archive::Archive;
+pub use executor::{Applied, Executor};
+pub use machine::StateMachine;
+pub use sessions::{Outcome, Sessions};
