@@ -3,4 +3,5 @@
 pub mod node;
 pub mod paxos;
 pub mod rsm;
+pub mod sim;
 pub mod wire;

@@ -9,7 +9,7 @@
 
 use super::ballot::{Ballot, NodeId, Slot};
 use super::config::Config;
-use super::durable::{AcceptorState, Effects, Record};
+use super::durable::{AcceptorState, Chain, Effects, Record};
 use super::message::{Accepted, Preempted, Prepare, Promise, Resend, Run, Seal};
 
 /// An acceptor on its durable state.
@@ -51,8 +51,8 @@ impl Acceptor {
         true
     }
 
-    /// Phase 2b. Whether the run was taken now; if not, it was refused, known, or lacks its
-    /// predecessor, which is asked for.
+    /// Phase 2b: votes for a run, unless a higher ballot is promised or its predecessor is missing;
+    /// that is asked for.
     pub(super) fn on_accept(
         &mut self,
         config: &Config,
@@ -60,31 +60,60 @@ impl Acceptor {
         run: Run,
         decided: Slot,
         fx: &mut Effects,
-    ) -> bool {
+    ) {
         let ballot = run.ballot;
         if self.refuses(from, ballot, fx) || run.commands.is_empty() {
-            return false;
+            return;
         }
         let chain = self.state.chain().filter(|chain| chain.ballot == ballot);
-        let known = chain.is_some_and(|chain| run.end() <= chain.end);
-        if !known {
-            let follows = match run.prev {
-                Some(prev) => chain.is_some_and(|chain| chain.end == prev.next()) || prev < decided,
-                None => run.first <= decided,
-            };
-            if !follows {
-                fx.send_early(from, Resend { ballot });
-                return false;
-            }
+        let known = chain.is_some_and(|chain| chain.from <= run.first && run.end() <= chain.end);
+        if known {
+            self.vote(config, from, ballot, chain, fx);
+        } else if run.end() <= decided {
+            self.vote_for_decided(config, from, &run, decided, fx);
+        } else if follows(chain, &run, decided) {
             // Where a chain begins, everything below it must be decided *on disk*: a promise made
             // after a crash lists from the durable mark on.
             self.raise_mark(decided, fx);
             fx.record(&mut self.state, Record::Accepted(run));
+            self.vote(config, from, ballot, self.state.chain(), fx);
+        } else {
+            fx.send_early(from, Resend { ballot });
         }
-        let chain = self.state.chain().expect("a run was accepted in this ballot");
+    }
+
+    fn vote(
+        &self,
+        config: &Config,
+        to: NodeId,
+        ballot: Ballot,
+        chain: Option<Chain>,
+        fx: &mut Effects,
+    ) {
+        if let Some(Chain { from, end, .. }) = chain {
+            let seal = self.seal(config);
+            fx.send(to, Accepted { ballot, from, up_to: end, seal });
+        }
+    }
+
+    /// Every slot of the run is decided here, perhaps by a ballot that its leader never heard of:
+    /// there is nothing to store, since any promise from now on states a mark above it, but the
+    /// leader must not wait for a vote that would never come.
+    fn vote_for_decided(
+        &mut self,
+        config: &Config,
+        to: NodeId,
+        run: &Run,
+        decided: Slot,
+        fx: &mut Effects,
+    ) {
+        let ballot = run.ballot;
+        if self.promised() < Some(ballot) {
+            fx.record(&mut self.state, Record::Promised(ballot));
+        }
+        self.raise_mark(decided, fx);
         let seal = self.seal(config);
-        fx.send(from, Accepted { ballot, from: chain.from, up_to: chain.end, seal });
-        !known
+        fx.send(to, Accepted { ballot, from: run.first, up_to: run.end(), seal });
     }
 
     /// Writes down how far this node has decided, if the disk does not say so yet.
@@ -108,4 +137,9 @@ impl Acceptor {
     fn seal(&self, config: &Config) -> Seal {
         Seal { incarnation: config.incarnation, known: self.state.incarnations() }
     }
+}
+
+/// Whether everything that the run's ballot proposed before it is held here, or decided.
+fn follows(chain: Option<Chain>, run: &Run, decided: Slot) -> bool {
+    chain.is_some_and(|chain| chain.end == run.after) || run.after <= decided
 }

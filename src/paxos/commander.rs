@@ -18,23 +18,22 @@ use super::message::{Accept, Accepted, Run};
 pub(super) struct Commander {
     ballot: Ballot,
     quorum: usize,
-    /// The last slot proposed, for the next run to name.
-    last: Option<Slot>,
+    /// Where the last run ended, for the next to name.
+    after: Slot,
     /// The next slot to propose.
     next: Slot,
     watermark: Slot,
-    in_flight: VecDeque<Run>,
+    in_flight: VecDeque<InFlight>,
     in_flight_bytes: usize,
-    votes: BTreeMap<NodeId, Vote>,
     /// Slots left empty on purpose: ranges `from..to`.
     holes: Vec<(Slot, Slot)>,
 }
 
+/// A run that is not decided yet, and the stores that voted for it.
 #[derive(Debug)]
-struct Vote {
-    from: Slot,
-    up_to: Slot,
-    incarnation: Incarnation,
+struct InFlight {
+    run: Run,
+    voters: BTreeMap<NodeId, Incarnation>,
 }
 
 impl Commander {
@@ -43,12 +42,11 @@ impl Commander {
         Commander {
             ballot,
             quorum,
-            last: None,
+            after: first,
             next: first,
             watermark: first,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
-            votes: BTreeMap::new(),
             holes: Vec::new(),
         }
     }
@@ -79,11 +77,11 @@ impl Commander {
 
     /// Proposes these commands, at least one, as the next run.
     pub(super) fn propose(&mut self, commands: Vec<Command>) -> Accept {
-        let run = Run { ballot: self.ballot, prev: self.last, first: self.next, commands };
+        let run = Run { ballot: self.ballot, after: self.after, first: self.next, commands };
         self.next = run.end();
-        self.last = Some(Slot(run.end().0 - 1));
+        self.after = run.end();
         self.in_flight_bytes += weight(&run);
-        self.in_flight.push_back(run.clone());
+        self.in_flight.push_back(InFlight { run: run.clone(), voters: BTreeMap::new() });
         Accept { run, watermark: self.watermark }
     }
 
@@ -101,18 +99,15 @@ impl Commander {
         if accepted.ballot != self.ballot {
             return false;
         }
-        let (first, up_to) = (accepted.from, accepted.up_to);
-        let vote = Vote { from: first, up_to, incarnation: accepted.seal.incarnation };
-        // Votes may arrive late or twice; only one that reaches further says anything new.
-        if self.votes.get(&from).is_some_and(|held| held.up_to >= up_to) {
-            return false;
-        }
-        self.votes.insert(from, vote);
-        let before = self.watermark;
-        while let Some(run) = self.in_flight.front() {
-            if self.voters(run) < self.quorum {
-                break;
+        for InFlight { run, voters } in &mut self.in_flight {
+            if accepted.from <= run.first && run.end() <= accepted.up_to {
+                voters.insert(from, accepted.seal.incarnation);
             }
+        }
+        let before = self.watermark;
+        while let Some(InFlight { run, voters }) = self.in_flight.front()
+            && voters.len() >= self.quorum
+        {
             self.watermark = run.end();
             // Above a hole what is decided still counts: a Promise lists it all.
             if self.holes.is_empty() {
@@ -125,15 +120,15 @@ impl Commander {
 
     /// Drops the votes of a store that a newer one of the same node replaced.
     pub(super) fn forget(&mut self, node: NodeId, older_than: Incarnation) {
-        self.votes.retain(|from, vote| *from != node || vote.incarnation >= older_than);
+        for InFlight { voters, .. } in &mut self.in_flight {
+            voters.retain(|from, incarnation| *from != node || *incarnation >= older_than);
+        }
     }
 
     /// What a node has not voted for and is not decided yet, to be sent once more.
     pub(super) fn missing(&self, node: NodeId) -> impl Iterator<Item = Accept> {
-        let vote = self.votes.get(&node);
-        let covered = move |run: &Run| vote.is_some_and(|v| covers(v, run));
-        let accept = |run: &Run| Accept { run: run.clone(), watermark: self.watermark };
-        self.in_flight.iter().filter(move |run| !covered(run)).map(accept)
+        let missing = self.in_flight.iter().filter(move |sent| !sent.voters.contains_key(&node));
+        missing.map(|sent| Accept { run: sent.run.clone(), watermark: self.watermark })
     }
 
     /// Whether anything proposed is undecided.
@@ -145,14 +140,6 @@ impl Commander {
     pub(super) fn has_decided_above_a_hole(&self) -> bool {
         self.holes.first().is_some_and(|(_, to)| self.watermark > *to)
     }
-
-    fn voters(&self, run: &Run) -> usize {
-        self.votes.values().filter(|vote| covers(vote, run)).count()
-    }
-}
-
-fn covers(vote: &Vote, run: &Run) -> bool {
-    vote.from <= run.first && vote.up_to >= run.end()
 }
 
 fn weight(run: &Run) -> usize {
@@ -182,7 +169,7 @@ mod tests {
     fn a_quorum_of_votes_for_this_ballot_decides() {
         let mut commander = commander();
         let accept = commander.propose(vec![Command::Noop; 2]);
-        assert_eq!((accept.run.prev, accept.run.first), (None, Slot(5)));
+        assert_eq!((accept.run.after, accept.run.first), (Slot(5), Slot(5)));
         assert!(!commander.on_accepted(NodeId(0), &accepted(3, 5, 7)));
         assert!(!commander.on_accepted(NodeId(0), &accepted(3, 5, 7)), "one node, one vote");
         assert!(!commander.on_accepted(NodeId(1), &accepted(2, 5, 7)), "an earlier ballot");
@@ -196,7 +183,7 @@ mod tests {
         let mut commander = commander();
         commander.propose(vec![Command::Noop]);
         let second = commander.propose(vec![Command::Noop]);
-        assert_eq!(second.run.prev, Some(Slot(5)));
+        assert_eq!(second.run.after, Slot(6));
         commander.on_accepted(NodeId(0), &accepted(3, 5, 7));
         assert!(!commander.on_accepted(NodeId(1), &accepted(3, 6, 7)));
         assert_eq!(commander.missing(NodeId(1)).count(), 1);
@@ -210,7 +197,7 @@ mod tests {
         commander.propose(vec![Command::Noop]);
         commander.skip(3);
         let after = commander.propose(vec![Command::Noop]);
-        assert_eq!((after.run.prev, after.run.first), (Some(Slot(5)), Slot(9)));
+        assert_eq!((after.run.after, after.run.first), (Slot(6), Slot(9)));
         assert_eq!(commander.holes(), [(Slot(6), Slot(9))]);
         commander.on_accepted(NodeId(0), &accepted(3, 5, 6));
         commander.on_accepted(NodeId(1), &accepted(3, 5, 6));

@@ -176,11 +176,16 @@ impl AcceptorState {
     /// What the log says, from its records in order.
     #[must_use]
     pub fn replay(records: impl IntoIterator<Item = Record>) -> AcceptorState {
-        let mut state = AcceptorState::default();
+        AcceptorState::default().then(records)
+    }
+
+    /// This state, and what these further records say.
+    #[must_use]
+    pub fn then(mut self, records: impl IntoIterator<Item = Record>) -> AcceptorState {
         for record in records {
-            state.apply(record);
+            self.apply(record);
         }
-        state
+        self
     }
 
     /// The highest ballot promised; accepting a ballot promises it (A1: it only grows).
@@ -275,9 +280,7 @@ impl AcceptorState {
     fn accept(&mut self, run: Run) {
         self.promised = self.promised.max(Some(run.ballot));
         self.chain = Some(match self.chain {
-            Some(chain)
-                if chain.ballot == run.ballot && run.prev.map(Slot::next) == Some(chain.end) =>
-            {
+            Some(chain) if chain.ballot == run.ballot && run.after == chain.end => {
                 Chain { end: run.end(), ..chain }
             }
             Some(_) | None => Chain { ballot: run.ballot, from: run.first, end: run.end() },

@@ -2,7 +2,9 @@
 //!
 //! Data only; what a replica does with it stands in `campaigning` and `leading`.
 
-use super::ballot::{Ballot, Slot};
+use std::collections::BTreeMap;
+
+use super::ballot::{Ballot, NodeId, Slot};
 use super::command::Command;
 use super::commander::Commander;
 use super::intake::Intake;
@@ -49,6 +51,8 @@ pub(super) struct Lead {
     pub(super) told: Slot,
     /// When undecided runs are sent again.
     pub(super) retry_at: u64,
+    /// When each node that asked was sent them last.
+    pub(super) resent_at: BTreeMap<NodeId, u64>,
 }
 
 impl Office {

@@ -1,5 +1,7 @@
 //! In office: phase 2, heartbeats, reads, and when to step down.
 
+use std::collections::BTreeMap;
+
 use super::ballot::{NodeId, Slot};
 use super::commander::Commander;
 use super::durable::Effects;
@@ -33,6 +35,7 @@ impl Replica {
             pulse,
             told: adopted.mark,
             retry_at: self.now,
+            resent_at: BTreeMap::new(),
         }));
         self.learner.on_hint(ahead, adopted.mark);
         self.ask(Some(ahead), fx);
@@ -104,9 +107,9 @@ impl Replica {
         for peer in self.config.peers() {
             fx.send_early(peer, accept.clone());
         }
+        assert_eq!(self.acceptor.promised(), Some(lead.ballot), "a leader's promise is its ballot");
         let (me, decided) = (self.config.node, self.learner.decided());
-        let taken = self.acceptor.on_accept(&self.config, me, accept.run, decided, fx);
-        assert!(taken, "A2: a leader's own promise is its ballot, and it has every earlier run");
+        self.acceptor.on_accept(&self.config, me, accept.run, decided, fx);
     }
 
     pub(super) fn on_accepted(&mut self, from: NodeId, accepted: &Accepted, fx: &mut Effects) {
@@ -127,9 +130,12 @@ impl Replica {
     }
 
     pub(super) fn on_resend(&mut self, from: NodeId, resend: &Resend, fx: &mut Effects) {
-        if let Office::Lead(lead) = &self.office
-            && lead.ballot == resend.ballot
-        {
+        let Office::Lead(lead) = &mut self.office else { return };
+        // Each run that does not follow asks: one answer is enough, or they would multiply.
+        let next =
+            lead.resent_at.get(&from).map_or(0, |at| at + self.config.timing.heartbeat_ticks);
+        if lead.ballot == resend.ballot && self.now >= next {
+            lead.resent_at.insert(from, self.now);
             for accept in lead.commander.missing(from) {
                 fx.send_early(from, accept);
             }
@@ -137,6 +143,7 @@ impl Replica {
     }
 
     pub(super) fn on_echo(&mut self, from: NodeId, echo: &Echo, fx: &mut Effects) {
+        self.learner.on_hint(from, echo.decided);
         let admission = self.admit(from, echo.incarnation, fx);
         let Office::Lead(lead) = &mut self.office else { return };
         if admission == Admission::Known && echo.ballot == lead.ballot {

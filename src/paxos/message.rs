@@ -25,10 +25,10 @@ pub struct Envelope {
 pub struct Run {
     /// The ballot they are proposed in.
     pub ballot: Ballot,
-    /// The last slot proposed before in this ballot; `None` for the first run of a ballot, which
-    /// holds all that phase 1 adopted. It lies further back than `first - 1` only across a
-    /// deliberate hole.
-    pub prev: Option<Slot>,
+    /// Where the run before ended in this ballot, or where the ballot began: its first run, which
+    /// holds all that phase 1 adopted, follows the highest mark of its quorum. It lies below
+    /// `first` only across a deliberate hole.
+    pub after: Slot,
     /// The slot of the first command.
     pub first: Slot,
     /// At least one command, for `first`, `first + 1`, ...

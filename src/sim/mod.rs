@@ -1,0 +1,18 @@
+//! A cluster in one thread, from one `u64` seed: the real nodes under simulated weather.
+//!
+//! [`run`] builds a world of real [`Node`](crate::node::Node)s with simulated disks, network and
+//! clients, lets faults happen, checks the invariants after every event, then lets the faults stop
+//! and demands that everything outstanding is decided and every node catches up. Each seed draws
+//! its own cluster size and its own intensity of each fault: uniform faults find little.
+//!
+//! **Architecture invariant:** no clock, no thread, no disk, no socket, no hash map; the same seed
+//! is the same run, for ever.
+
+mod checks;
+mod client;
+mod disk;
+mod weather;
+mod world;
+
+pub use weather::Weather;
+pub use world::{Report, run, run_in};
