@@ -44,6 +44,7 @@ impl Acceptor {
         let promise = Promise {
             ballot,
             mark: self.state.mark(),
+            accepted_in: self.state.chain().map(|chain| chain.ballot),
             accepted: self.state.accepted(),
             seal: self.seal(config),
         };

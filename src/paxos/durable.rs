@@ -18,7 +18,7 @@
 //! # use indelible::paxos::*;
 //! # let (me, ballot) = (NodeId(0), Ballot::above(None, NodeId(0), Incarnation(1)));
 //! let mut fx = Effects::of_step(me, 0);
-//! let promise = Promise { ballot, mark: Slot(0), accepted: vec![],
+//! let promise = Promise { ballot, mark: Slot(0), accepted_in: None, accepted: vec![],
 //!                         seal: Seal { incarnation: Incarnation(1), known: vec![] } };
 //! fx.send_early(NodeId(1), promise);
 //! # drop(fx);
@@ -30,7 +30,7 @@
 //! # use indelible::paxos::*;
 //! # let (me, ballot) = (NodeId(0), Ballot::above(None, NodeId(0), Incarnation(1)));
 //! let mut fx = Effects::of_step(me, 0);
-//! let promise = Promise { ballot, mark: Slot(0), accepted: vec![],
+//! let promise = Promise { ballot, mark: Slot(0), accepted_in: None, accepted: vec![],
 //!                         seal: Seal { incarnation: Incarnation(1), known: vec![] } };
 //! fx.send(NodeId(1), promise);
 //! # drop(fx);
@@ -155,7 +155,7 @@ pub struct Vote {
 pub struct Chain {
     /// Their ballot.
     pub ballot: Ballot,
-    /// The first slot of the first of them.
+    /// What the first of them follows: all that the ballot proposed in `from..end` is held.
     pub from: Slot,
     /// The slot after the last.
     pub end: Slot,
@@ -283,7 +283,7 @@ impl AcceptorState {
             Some(chain) if chain.ballot == run.ballot && run.after == chain.end => {
                 Chain { end: run.end(), ..chain }
             }
-            Some(_) | None => Chain { ballot: run.ballot, from: run.first, end: run.end() },
+            Some(_) | None => Chain { ballot: run.ballot, from: run.after, end: run.end() },
         });
         for (slot, command) in (run.first.0..).map(Slot).zip(run.commands) {
             // What is decided stays: a later ballot can only repeat it (A3, P2c).

@@ -70,6 +70,8 @@ pub struct Promise {
     pub ballot: Ballot,
     /// The sender's durable decided mark: every slot below is decided and on its disk.
     pub mark: Slot,
+    /// The highest ballot in which the sender accepted anything, if only below the mark.
+    pub accepted_in: Option<Ballot>,
     /// Everything accepted at or above the mark, ascending by slot.
     pub accepted: Vec<PValue>,
     /// Whose word it is.
@@ -99,7 +101,7 @@ pub struct Accept {
 pub struct Accepted {
     /// The ballot of the votes.
     pub ballot: Ballot,
-    /// The first slot this vote covers: where the sender's unbroken chain of runs began.
+    /// The first slot this vote covers: where the sender's unbroken chain of runs begins.
     pub from: Slot,
     /// The slot after the last it covers.
     pub up_to: Slot,

@@ -1,9 +1,12 @@
 //! The scout: phase 1 of one ballot (PMMC 2.2). Gathers promises and says what must be proposed.
 //!
-//! Knows no time. What it adopts is safe because any decided value was accepted by a quorum, which
-//! shares a member with the quorum that promised (A5, P2c); and because an acceptor's chain of runs
-//! shows everything that its ballot had adopted, whatever an older ballot shows from there on was
-//! never decided.
+//! Knows no time. It adopts what was accepted in the *highest* ballot that any of its quorum
+//! accepted in, and nothing else. Why that is enough: let a command be decided in slot s, at or
+//! above the highest mark of the quorum. One of the quorum accepted it (A5). A higher ballot has
+//! adopted it in its first run (P2c, by induction), and whoever accepted anything in that ballot
+//! either holds its first run, or has a mark above it: the acceptor's chain. So whatever only
+//! an older ballot shows was never decided, and is not adopted: its client has sent it again, and a
+//! request must not be decided twice.
 
 use std::collections::BTreeMap;
 
@@ -69,23 +72,15 @@ impl Scout {
     /// What the quorum's promises oblige this ballot to propose.
     pub(super) fn adopt(self) -> Adopted {
         let (_, mark) = self.highest_mark();
+        let highest = self.promises.values().filter_map(|promise| promise.accepted_in).max();
         let shown = self.promises.into_values().flat_map(|promise| promise.accepted);
-        let shown: Vec<PValue> = shown.filter(|pvalue| pvalue.slot >= mark).collect();
-        let highest = shown.iter().map(|pvalue| pvalue.ballot).max();
-        let first = shown.iter().filter(|p| Some(p.ballot) == highest).map(|p| p.slot).min();
-        let mut adopted: BTreeMap<Slot, PValue> = BTreeMap::new();
-        for pvalue in shown {
-            let outbid =
-                first.is_some_and(|first| pvalue.slot >= first) && Some(pvalue.ballot) != highest;
-            let higher = adopted.get(&pvalue.slot).is_none_or(|held| held.ballot < pvalue.ballot);
-            if higher && !outbid {
-                adopted.insert(pvalue.slot, pvalue);
-            }
-        }
+        let wanted = |pvalue: &PValue| Some(pvalue.ballot) == highest && pvalue.slot >= mark;
+        let mut adopted: BTreeMap<Slot, Command> =
+            shown.filter(wanted).map(|pvalue| (pvalue.slot, pvalue.command)).collect();
         let top = adopted.last_key_value().map_or(mark, |(slot, _)| slot.next());
         let end = top.max(self.fill_to);
         // A hole gets a no-op, never a client's command: that would overtake an earlier one.
-        let fill = |slot| adopted.remove(&Slot(slot)).map_or(Command::Noop, |p| p.command);
+        let fill = |slot| adopted.remove(&Slot(slot)).unwrap_or(Command::Noop);
         Adopted { mark, commands: (mark.0..end.0).map(fill).collect() }
     }
 }
@@ -128,6 +123,7 @@ mod tests {
             let promise = Promise {
                 ballot: ballot(9),
                 mark: Slot(*mark),
+                accepted_in: shown.iter().map(|(round, _, _)| ballot(*round)).max(),
                 accepted: shown.iter().map(pvalue).collect(),
                 seal: Seal { incarnation: Incarnation(1), known: vec![] },
             };
@@ -169,10 +165,17 @@ mod tests {
     }
 
     #[test]
+    fn what_the_highest_ballot_decided_already_outbids_what_an_older_one_left() {
+        let found = adopt(0, &[(0, &[(1, 0, "a"), (1, 1, "b")]), (1, &[(2, 0, "b")])]);
+        assert_eq!(found, (1, vec![]), "b stands in slot 0, and not again in slot 1");
+    }
+
+    #[test]
     fn a_promise_for_another_ballot_does_not_count() {
         let mut scout = Scout::new(ballot(9), 1, Slot(0));
         let seal = Seal { incarnation: Incarnation(1), known: vec![] };
-        let promise = Promise { ballot: ballot(8), mark: Slot(0), accepted: vec![], seal };
+        let promise =
+            Promise { ballot: ballot(8), mark: Slot(0), accepted_in: None, accepted: vec![], seal };
         assert!(!scout.on_promise(NodeId(0), promise));
     }
 }

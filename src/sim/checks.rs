@@ -87,15 +87,14 @@ pub(super) fn claims_are_durable(disk: &Disk, envelope: &Envelope) {
             assert!(durable, "{from} promises {} without a record", promise.ballot);
         }),
         Message::Accepted(accepted) => disk.inspect(|image| {
-            for slot in (accepted.from.0..accepted.up_to.0).map(Slot) {
-                let vote = image.vote(slot).and_then(|vote| vote.ballot);
-                let held = vote >= Some(accepted.ballot) || slot < image.mark();
-                let hole = vote.is_none() && !held && image.vote(slot).is_none();
-                assert!(held || hole, "{from} accepted {slot} without a record");
-            }
-            let last = Slot(accepted.up_to.0 - 1);
-            let held = image.vote(last).is_some() || last < image.mark();
-            assert!(held, "{from} accepted {last} without a record");
+            let (ballot, up_to) = (accepted.ballot, accepted.up_to);
+            let held = image.chain().is_some_and(|chain| {
+                let whole = chain.from <= accepted.from && up_to <= chain.end;
+                chain.ballot > ballot || (chain.ballot == ballot && whole)
+            });
+            let durable = held || up_to <= image.mark();
+            assert!(durable, "{from} accepts up to {up_to} in {ballot} without a record");
+            assert!(image.promised() >= Some(ballot), "A2: {from} accepts without promising");
         }),
         Message::Preempted(preempted) => disk.inspect(|image| {
             assert!(

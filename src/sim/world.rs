@@ -420,7 +420,9 @@ mod tests {
             Report { events: 0, decided: 0, answered: 0, crashes: 0, reads: 0, trace: 0 };
         for seed in from..from + count.unwrap_or(300) {
             let report = std::panic::catch_unwind(|| run(seed));
-            let report = report.unwrap_or_else(|_| panic!("seed {seed} fails"));
+            let report = report.unwrap_or_else(|_| {
+                panic!("seed {seed} fails in {:?}", Weather::draw(&mut Rng::with_seed(seed)))
+            });
             total.events += report.events;
             total.decided += report.decided;
             total.answered += report.answered;
