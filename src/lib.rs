@@ -1,5 +1,6 @@
 //! Indelible: persistent, recoverable Multi-Paxos nodes on a write-ahead log.
 
+pub mod cluster;
 pub mod node;
 pub mod paxos;
 pub mod rsm;
