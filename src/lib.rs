@@ -2,10 +2,12 @@
 
 pub mod client;
 pub mod cluster;
+pub mod disk;
 pub mod node;
 pub mod paxos;
 pub mod rsm;
 pub mod server;
 pub mod sim;
 pub mod transport;
+pub mod wal;
 pub mod wire;
