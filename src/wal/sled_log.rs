@@ -18,6 +18,7 @@
 use std::fs::{self, OpenOptions};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::error::Error;
@@ -44,11 +45,15 @@ pub(super) struct SledLog {
     registration: hook::Registration,
 }
 
+/// Whether a log is open: what sled complains of before, its `open` returns as well.
+static OPEN: AtomicBool = AtomicBool::new(false);
+
 /// Whether a line that sled logs tells of an error that it goes on with: the process must end then.
 /// For the process's logger.
 #[must_use]
 pub fn is_fatal_log(target: &str, level: log::Level) -> bool {
-    level == log::Level::Error && (target == "sled" || target.starts_with("sled::"))
+    let is_sled = target == "sled" || target.starts_with("sled::");
+    is_sled && level == log::Level::Error && OPEN.load(Ordering::Acquire)
 }
 
 impl SledLog {
@@ -66,6 +71,7 @@ impl SledLog {
         let registration = hook::register(file).map_err(io)?;
         let db = open_patiently(folder)?;
         let log = SledLog { folder: folder.to_owned(), db, registration };
+        OPEN.store(true, Ordering::Release);
         log.prove()?;
         sync::folder(folder).map_err(io)?;
         Ok(log)
