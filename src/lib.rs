@@ -1,8 +1,10 @@
 //! Indelible: persistent, recoverable Multi-Paxos nodes on a write-ahead log.
 
 pub mod cluster;
+pub mod local;
 pub mod node;
 pub mod paxos;
 pub mod rsm;
+pub mod services;
 pub mod sim;
 pub mod wire;
