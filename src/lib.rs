@@ -10,4 +10,5 @@ pub mod server;
 pub mod services;
 pub mod sim;
 pub mod transport;
+pub mod wal;
 pub mod wire;

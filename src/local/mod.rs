@@ -7,7 +7,17 @@
 //! **Architecture invariant:** whatever ends the rig, a panic or a SIGKILL included, takes all
 //! children with it; its ports and folder are then free for the next one.
 
+mod ask;
+pub mod driven;
+pub mod driver;
 pub mod folder;
+pub mod idle;
 pub mod ports;
 pub mod process;
+pub mod rig;
 pub mod tied;
+
+pub use ask::Pause;
+pub use driven::Driven;
+pub use idle::Verdict;
+pub use rig::{Error, Options, Rig};
