@@ -32,7 +32,8 @@ impl ClusterArgs {
                 match name {
                     Some(name) if *name != cluster.name => {
                         let (found, file) = (&cluster.name, file.display());
-                        let line = format!("cluster file {file}: is of \"{found}\", not \"{name}\"");
+                        let line =
+                            format!("cluster file {file}: is of \"{found}\", not \"{name}\"");
                         Err(Failure::new(Status::Config, line))
                     }
                     Some(_) | None => Ok(cluster),

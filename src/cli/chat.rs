@@ -9,10 +9,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::args::ClusterArgs;
-use super::driven;
 use super::exit::{Failure, Status};
 use crate::client::{Client, Page, Ticket};
-use crate::local::tied;
+use crate::local::{driver, tied};
 use crate::paxos::{ClientId, Slot};
 use crate::services::chat::Message;
 
@@ -61,7 +60,9 @@ pub(super) fn run(args: ChatArgs) -> Result<(), Failure> {
     super::runtime()?.block_on(async {
         let client = Client::open(&cluster, id);
         if args.driven {
-            return driven::run(&client, &args.name).await.map_err(|error| Failure::system(&error));
+            let driving = driver::drive(client, Bytes::from(args.name));
+            let driven = tokio::task::LocalSet::new().run_until(driving).await;
+            return driven.map_err(|error| Failure::system(&error));
         }
         let pages = client.subscribe(Slot(args.from)).await;
         let pages = pages.map_err(|error| Failure::new(Status::Internal, error))?;

@@ -131,7 +131,12 @@ fn describe(command: &Command) -> String {
     match command {
         Command::Noop => "no-op".to_owned(),
         Command::Request(request) => {
-            format!("request {} of {}, {} bytes", request.number, request.client, request.body.len())
+            format!(
+                "request {} of {}, {} bytes",
+                request.number,
+                request.client,
+                request.body.len()
+            )
         }
     }
 }

@@ -3,7 +3,6 @@
 mod args;
 mod bench;
 mod chat;
-mod driven;
 mod exit;
 mod inspect;
 mod logging;

@@ -62,7 +62,7 @@ async fn ask_all(cluster: &Cluster, patience: Duration) -> Vec<Asked<'_>> {
 
 fn to_table(asked: &[Asked<'_>]) -> String {
     let mut table = Table::new();
-    table.load_preset(NOTHING);
+    table.load_style(NOTHING);
     table.set_header([
         "NODE", "ADDRESS", "ROLE", "BALLOT", "VIEW", "LEADER", "DECIDED", "APPLIED", "HOLES",
         "STATE",
