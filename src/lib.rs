@@ -1,7 +1,13 @@
 //! Indelible: persistent, recoverable Multi-Paxos nodes on a write-ahead log.
 
+pub mod client;
+pub mod cluster;
+pub mod disk;
 pub mod node;
 pub mod paxos;
 pub mod rsm;
+pub mod server;
 pub mod sim;
+pub mod transport;
+pub mod wal;
 pub mod wire;

@@ -39,12 +39,11 @@ impl Replica {
         }));
         self.learner.on_hint(ahead, adopted.mark);
         self.ask(Some(ahead), fx);
-        self.propose_adopted(fx);
     }
 
     /// Once everything below the first slot is known: proposes all that phase 1 adopted, in one
     /// run.
-    pub(super) fn propose_adopted(&mut self, fx: &mut Effects) {
+    fn propose_adopted(&mut self, fx: &mut Effects) {
         let Office::Lead(lead) = &mut self.office else { return };
         if self.learner.decided() < lead.first {
             return;
@@ -60,6 +59,7 @@ impl Replica {
 
     /// Proposes what was gathered, as far as the window goes, and tells what is decided.
     pub(super) fn flush(&mut self, fx: &mut Effects) {
+        self.propose_adopted(fx);
         while let Some(accept) = self.next_run() {
             self.send_accept(accept, fx);
         }

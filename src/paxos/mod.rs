@@ -28,3 +28,14 @@ pub use durable::{AcceptorState, Effects, Network, Persister, Record, Released, 
 pub use message::*;
 pub use notice::{Notice, ReadId, Rejection};
 pub use replica::{Input, Replica};
+
+/// Values for tests all over the crate.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::{Ballot, Incarnation, NodeId};
+
+    /// A ballot of a node whose store is the first.
+    pub(crate) fn ballot(round: u64, node: u16) -> Ballot {
+        Ballot { round, node: NodeId(node), incarnation: Incarnation(1) }
+    }
+}

@@ -199,7 +199,6 @@ impl Replica {
         };
         if self.learner.on_catch_up(&mut self.acceptor.state, from, chunk, limit, fx) {
             self.ask(Some(from), fx);
-            self.propose_adopted(fx);
         }
     }
 

@@ -1,0 +1,85 @@
+//! A probe: asks one given node how it is, or gives it an order. For tools and harnesses.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::link::{Link, LinkError};
+use crate::paxos::ClientId;
+use crate::wire::client::{FromNode, NodeStatus, Order, ToNode};
+
+/// A connection to one node for questions.
+pub struct Probe {
+    link: Link,
+    address: String,
+    patience: Duration,
+    asked: u64,
+}
+
+impl Probe {
+    /// Dials a node of a cluster.
+    ///
+    /// # Errors
+    ///
+    /// If it does not answer within `patience`, or refuses.
+    pub async fn dial(
+        address: &str,
+        cluster: &str,
+        patience: Duration,
+    ) -> Result<Probe, LinkError> {
+        let client = ClientId(uuid::Uuid::new_v4().as_u128());
+        let link = Link::dial(address, cluster, client, patience).await?;
+        Ok(Probe { link, address: address.to_owned(), patience, asked: 0 })
+    }
+
+    /// How is the node?
+    ///
+    /// # Errors
+    ///
+    /// If it does not say so in time; the probe is of no use any more.
+    pub async fn status(&mut self) -> Result<NodeStatus, LinkError> {
+        self.asked += 1;
+        let asked = self.asked;
+        self.ask(ToNode::Status { id: asked }, |answer| {
+            let FromNode::Status { id, status } = answer else { return None };
+            (id == asked).then_some(status)
+        })
+        .await
+    }
+
+    /// Gives an order; the inner error is the node's reason not to obey.
+    ///
+    /// # Errors
+    ///
+    /// If it does not answer in time, as a node does that was ordered to die.
+    pub async fn order(&mut self, order: Order) -> Result<Result<(), String>, LinkError> {
+        self.asked += 1;
+        let asked = self.asked;
+        self.ask(ToNode::Order { id: asked, order }, |answer| {
+            let FromNode::Done { id, result } = answer else { return None };
+            (id == asked).then_some(result)
+        })
+        .await
+    }
+
+    async fn ask<T>(
+        &mut self,
+        question: ToNode,
+        is_answer: impl Fn(FromNode) -> Option<T>,
+    ) -> Result<T, LinkError> {
+        let patience = self.patience;
+        let asking = async {
+            self.link.feed(&question).await?;
+            self.link.flush().await?;
+            loop {
+                if let Some(answer) = is_answer(self.link.next().await?) {
+                    return Ok(answer);
+                }
+            }
+        };
+        let outcome = timeout(patience, asking).await;
+        outcome.unwrap_or_else(|_| {
+            Err(LinkError::Unreachable(self.address.clone(), "no answer in time".to_owned()))
+        })
+    }
+}

@@ -1,0 +1,207 @@
+//! The loop of the node's thread: wait for a job, drain the queue, handle all of it at once.
+//!
+//! The only place that reads the clock. Time is fed first in each turn: after a stalled commit the
+//! node learns that it was silent before it looks at anything that came meanwhile, so that a leader
+//! on a dead disk is no leader when it wakes.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+
+use super::Progress;
+use super::bomb::Ways;
+use super::jobs::{Job, Reply};
+use crate::node::{Event, Node, Output};
+use crate::paxos::{ClientId, NodeId, Wal};
+use crate::rsm::StateMachine;
+use crate::transport::outgoing::Outgoing;
+use crate::wire::client::{FromNode, Order, Role};
+
+/// Jobs handled in one turn at most.
+const TURN_MAX: usize = 1024;
+
+/// How often the node is told that time passed, if nothing else happens.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Bytes in one page of the archive.
+const PAGE_BYTES: usize = 256 << 10;
+
+/// The node, its clock and those who wait for its answers.
+pub(super) struct Drive<W, M> {
+    node: Node<W, M>,
+    ways: Ways,
+    publish: watch::Sender<Progress>,
+    routes: BTreeMap<ClientId, Reply>,
+    queries: BTreeMap<u64, (u64, Reply)>,
+    queries_asked: u64,
+    ticked: Instant,
+    is_settled: bool,
+}
+
+impl<W: Wal, M: StateMachine> Drive<W, M> {
+    pub(super) fn new(
+        node: Node<W, M>,
+        peers: Vec<(NodeId, Outgoing)>,
+        publish: watch::Sender<Progress>,
+    ) -> Drive<W, M> {
+        Drive {
+            node,
+            ways: Ways::new(peers),
+            publish,
+            routes: BTreeMap::new(),
+            queries: BTreeMap::new(),
+            queries_asked: 0,
+            ticked: Instant::now(),
+            is_settled: false,
+        }
+    }
+
+    /// Until told to stop, or the log fails.
+    pub(super) fn run(mut self, mut inbox: mpsc::Receiver<Job>) -> Result<(), W::Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.expect("a timer needs nothing that can be refused");
+        let mut turn = Vec::with_capacity(TURN_MAX);
+        loop {
+            let waited = runtime.block_on(async {
+                tokio::time::timeout(TICK, inbox.recv_many(&mut turn, TURN_MAX)).await
+            });
+            match waited {
+                Ok(0) => return self.node.settle(),
+                Ok(_) => (),
+                Err(_) if !self.is_settled => {
+                    self.node.settle()?;
+                    self.is_settled = true;
+                }
+                Err(_) => (),
+            }
+            if self.turn(&mut turn)? {
+                return self.node.settle();
+            }
+        }
+    }
+
+    /// Handles what was gathered. Whether that was the last of it.
+    fn turn(&mut self, turn: &mut Vec<Job>) -> Result<bool, W::Error> {
+        let mut events = Vec::with_capacity(turn.len() + 1);
+        let mut later = Vec::new();
+        events.extend(self.tick());
+        let mut stop = false;
+        for job in turn.drain(..) {
+            match job {
+                Job::Event(event) => events.push(event),
+                Job::Request(request, reply) => {
+                    self.routes.insert(request.client, reply);
+                    events.push(Event::Request(request));
+                }
+                Job::Query(id, body, reply) => {
+                    self.queries_asked += 1;
+                    self.queries.insert(self.queries_asked, (id, reply));
+                    events.push(Event::Query { id: self.queries_asked, body });
+                }
+                Job::Order(Order::Skip(count), done) if self.leads() => {
+                    events.push(Event::Skip(count));
+                    later.push(Job::Order(Order::Skip(count), done));
+                }
+                Job::Order(Order::Heal, done) if self.leads() => {
+                    events.push(Event::Heal);
+                    later.push(Job::Order(Order::Heal, done));
+                }
+                Job::Stop => stop = true,
+                Job::Order(..) | Job::Page(..) | Job::Status(_) | Job::Gone(_) => later.push(job),
+            }
+        }
+        if !events.is_empty() {
+            self.is_settled &= events.iter().all(|event| matches!(event, Event::Tick { .. }));
+            let outputs = self.node.handle(events, &mut self.ways)?;
+            self.answer(outputs);
+            self.publish();
+        }
+        for job in later {
+            self.after(job);
+        }
+        Ok(stop)
+    }
+
+    /// How much time passed since the last turn that was told, in whole milliseconds.
+    fn tick(&mut self) -> Option<Event> {
+        let elapsed = self.ticked.elapsed().as_millis() as u64;
+        self.ticked += Duration::from_millis(elapsed);
+        (elapsed > 0).then_some(Event::Tick { elapsed })
+    }
+
+    fn leads(&self) -> bool {
+        self.node.status().role == Role::Leader
+    }
+
+    /// What is answered from the state that the turn led to.
+    fn after(&mut self, job: Job) {
+        // Whoever asked may be gone; then nobody needs the answer.
+        match job {
+            Job::Page(from, page) => {
+                let _ = page.send(self.node.entries(from, PAGE_BYTES));
+            }
+            Job::Status(status) => {
+                let _ = status.send(self.node.status());
+            }
+            Job::Order(order, done) => {
+                let _ = done.send(self.obey(&order));
+            }
+            Job::Gone(client) => {
+                if self.routes.get(&client).is_some_and(mpsc::Sender::is_closed) {
+                    self.routes.remove(&client);
+                }
+            }
+            Job::Event(_) | Job::Request(..) | Job::Query(..) | Job::Stop => (),
+        }
+    }
+
+    fn obey(&mut self, order: &Order) -> Result<(), String> {
+        match order {
+            Order::Heal => Ok(()),
+            Order::Bomb(_) | Order::Skip(_) if !self.leads() => {
+                Err(format!("node {} does not lead", self.node.status().node.0))
+            }
+            Order::Skip(_) => Ok(()),
+            Order::Bomb(fuse) => {
+                self.ways.arm(*fuse);
+                Ok(())
+            }
+        }
+    }
+
+    fn answer(&mut self, outputs: Vec<Output>) {
+        for output in outputs {
+            let (client, answer) = match output {
+                Output::Queued(client, number) => (client, FromNode::Queued(number)),
+                Output::Reply { client, number, slot, outcome } => {
+                    (client, FromNode::Reply { number, slot, outcome })
+                }
+                Output::Rejected(client, number, why) => {
+                    (client, FromNode::Rejected { number, why })
+                }
+                Output::Answer { id, result } => {
+                    if let Some((id, reply)) = self.queries.remove(&id) {
+                        // A full queue is a client that does not read: its connection ends.
+                        let _ = reply.try_send(FromNode::Answer { id, result });
+                    }
+                    continue;
+                }
+            };
+            if let Some(reply) = self.routes.get(&client)
+                && reply.try_send(answer).is_err()
+            {
+                self.routes.remove(&client);
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let progress = Progress { applied: self.node.applied(), leader: self.node.leader() };
+        self.publish.send_if_modified(|held| {
+            let changed = *held != progress;
+            *held = progress;
+            changed
+        });
+    }
+}
