@@ -2,16 +2,16 @@
 //!
 //! What was found in the source of 0.34.7, and what is done about it:
 //!
-//! - `flush` ends in `sync_file_range`: `disk::hook` makes that an `fdatasync` and counts; here each
-//!   flush must have raised the count, and opening refuses where it does not.
+//! - `flush` ends in `sync_file_range`: `disk::hook` makes that an `fdatasync` and counts; here
+//!   each flush must have raised the count, and opening refuses where it does not.
 //! - A page above a quarter of a segment goes to `blobs/`, which is never synced: values are small
 //!   (`group::VALUE_BYTES_MAX`), and a file in `blobs/` at open is damage.
 //! - A kill while it starts can leave `snap.*.generating`, and then nothing opens it any more: such
 //!   files are removed first, under our own lock.
 //! - Damage makes it panic, or leave out the tail: a panic or `Corruption` while opening means
 //!   *damaged*, never *empty*; the tail is the high-water file's business.
-//! - `flush_every_ms(None)`: its background thread would sync on its own and only log a failure. One
-//!   thread uses the store; no transactions, no subscribers, no asynchronous flush.
+//! - `flush_every_ms(None)`: its background thread would sync on its own and only log a failure.
+//!   One thread uses the store; no transactions, no subscribers, no asynchronous flush.
 //! - Its cache would take a gigabyte: [`CACHE_BYTES`]. The log is read once, at the start.
 //! - A dropped instance gives its own lock back late: tried again for a second.
 
