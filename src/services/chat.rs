@@ -1,0 +1,170 @@
+//! The chat room: a state machine whose whole state is its archive.
+//!
+//! A command is one message: who says it and what, both any bytes. Its place in the room is the
+//! slot in which it was decided, so every reader sees the same lines with the same numbers. The
+//! reply is empty: that the message stands in its slot is all there is to say. A command that is
+//! no message changes nothing, and its slot has no line.
+//!
+//! Deliberately absent: names that are checked, messages that are changed or removed.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::paxos::Slot;
+use crate::rsm::{Archive, StateMachine};
+use crate::wire::client::Entry;
+use crate::wire::codec;
+
+/// The room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Chat;
+
+/// One message of the room: a command, and an entry of the archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Who says it.
+    pub sender: Bytes,
+    /// What; may be empty.
+    pub text: Bytes,
+}
+
+/// A question: what was said from a slot on?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryAsk {
+    /// The first slot wanted.
+    pub from: Slot,
+}
+
+/// The answer to a [`HistoryAsk`]: one page.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// The messages, ascending by slot, each as [`Message::encode`] gives it.
+    pub entries: Vec<Entry>,
+    /// Where to ask on; `None` at the end.
+    pub next: Option<Slot>,
+}
+
+/// A page of history ends before it grows beyond this many bytes, but holds one message at least.
+pub const PAGE_BYTES_MAX: usize = 256 << 10;
+
+impl Message {
+    /// The bytes of a command.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        Bytes::from(codec::encode(self))
+    }
+
+    /// The message that these bytes are, if they are one.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Message> {
+        codec::decode(bytes).ok()
+    }
+
+    /// The line that people read, `SLOT SENDER: text`, without an end of line.
+    #[must_use]
+    pub fn line(&self, slot: Slot) -> Vec<u8> {
+        let mut line = format!("{slot} ").into_bytes();
+        line.extend_from_slice(&self.sender);
+        line.extend_from_slice(b": ");
+        line.extend_from_slice(&self.text);
+        line
+    }
+}
+
+impl StateMachine for Chat {
+    fn apply(&mut self, at: Slot, command: &[u8], archive: &mut Archive) -> Vec<u8> {
+        if Message::decode(command).is_some() {
+            archive.append(at, Bytes::copy_from_slice(command));
+        }
+        Vec::new()
+    }
+
+    /// Answers a [`HistoryAsk`] with a [`History`]; anything else with an empty one.
+    fn query(&self, query: &[u8], archive: &Archive) -> Vec<u8> {
+        let history =
+            codec::decode(query).map_or_else(|_| History::default(), |ask| page(ask, archive));
+        codec::encode(&history)
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn restore(&mut self, _snapshot: &[u8]) {}
+}
+
+fn page(ask: HistoryAsk, archive: &Archive) -> History {
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut bytes = 0;
+    for (slot, body) in archive.from(ask.from) {
+        bytes += body.len() + size_of::<Entry>();
+        if bytes > PAGE_BYTES_MAX && !entries.is_empty() {
+            return History { entries, next: Some(slot) };
+        }
+        entries.push(Entry { slot, body: body.clone() });
+    }
+    History { entries, next: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn message(sender: &[u8], text: &[u8]) -> Message {
+        Message { sender: Bytes::copy_from_slice(sender), text: Bytes::copy_from_slice(text) }
+    }
+
+    fn said(commands: &[Bytes]) -> Archive {
+        let (mut room, mut archive) = (Chat, Archive::default());
+        for (slot, command) in commands.iter().enumerate() {
+            assert!(room.apply(Slot(slot as u64), command, &mut archive).is_empty());
+        }
+        archive
+    }
+
+    fn ask(archive: &Archive, from: u64) -> History {
+        let query = codec::encode(&HistoryAsk { from: Slot(from) });
+        codec::decode(&Chat.query(&query, archive)).expect("a history")
+    }
+
+    #[test]
+    fn messages_stand_at_their_slots_and_other_bytes_nowhere() {
+        let empty = message(b"", b"");
+        let odd = message(b"7", b" \xff\x00 3 1: hm ");
+        let archive = said(&[empty.encode(), Bytes::from_static(b"noise"), odd.encode()]);
+        let entries: Vec<_> = archive.from(Slot(0)).map(|(slot, body)| (slot, &body[..])).collect();
+        assert_eq!(entries, [(Slot(0), &empty.encode()[..]), (Slot(2), &odd.encode()[..])]);
+        assert_eq!(empty.line(Slot(0)), b"0 : ");
+        assert_eq!(odd.line(Slot(2)), b"2 7:  \xff\x00 3 1: hm ");
+    }
+
+    #[test]
+    fn history_comes_in_pages_without_gap_or_repeat() {
+        let text = vec![b'x'; PAGE_BYTES_MAX / 4];
+        let mut commands = vec![message(b"a", &text).encode(); 9];
+        commands.push(message(b"a", &vec![b'y'; 2 * PAGE_BYTES_MAX]).encode());
+        let archive = said(&commands);
+        let (mut next, mut slots, mut pages) = (Some(Slot(0)), Vec::new(), 0);
+        while let Some(from) = next {
+            let history = ask(&archive, from.0);
+            assert!(history.entries.len() <= 4);
+            slots.extend(history.entries.iter().map(|entry| entry.slot.0));
+            (next, pages) = (history.next, pages + 1);
+        }
+        assert_eq!(slots, (0..10).collect::<Vec<_>>());
+        assert_eq!(pages, 4, "three messages a page, and the long one alone");
+        assert_eq!(ask(&archive, 10), History::default());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_do_as_command_and_as_query(command: Vec<u8>, query: Vec<u8>) {
+            let (mut room, mut archive) = (Chat, Archive::default());
+            room.apply(Slot(0), &command, &mut archive);
+            prop_assert_eq!(archive.len(), usize::from(Message::decode(&command).is_some()));
+            room.query(&query, &archive);
+        }
+    }
+}
