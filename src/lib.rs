@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod disk;
 pub mod local;
 pub mod node;
 pub mod paxos;

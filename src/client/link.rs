@@ -1,12 +1,19 @@
 //! A connection to one node, from the client's side.
+//!
+//! Reading and writing are apart, and each step of either may be abandoned while it waits: a node
+//! that has stopped reading must not keep its client from noticing that it has fallen silent.
 
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use bytes::{Buf, BufMut, BytesMut};
+use futures_util::StreamExt;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
-use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
+use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 
 use crate::paxos::{ClientId, NodeId};
 use crate::wire::client::{FromNode, ToNode};
@@ -14,7 +21,7 @@ use crate::wire::frame;
 use crate::wire::hello::{Caller, Greeting, Hello};
 
 /// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
     /// Nobody answers there.
     #[error("{0} does not answer: {1}")]
@@ -28,16 +35,34 @@ pub enum LinkError {
 }
 
 /// A connection whose other end is known.
+#[derive(Debug)]
 pub(super) struct Link {
-    address: String,
+    /// Who answered.
     pub(super) node: NodeId,
+    /// The leader it named.
     pub(super) leader: Option<NodeId>,
-    reader: FramedRead<OwnedReadHalf, LengthDelimitedCodec>,
-    writer: FramedWrite<OwnedWriteHalf, LengthDelimitedCodec>,
+    pub(super) reader: Reader,
+    pub(super) writer: Writer,
+}
+
+/// What the node says.
+#[derive(Debug)]
+pub(super) struct Reader {
+    address: String,
+    frames: FramedRead<OwnedReadHalf, LengthDelimitedCodec>,
+}
+
+/// What is said to the node, and not yet written.
+#[derive(Debug)]
+pub(super) struct Writer {
+    address: String,
+    half: OwnedWriteHalf,
+    unwritten: BytesMut,
 }
 
 impl Link {
-    /// Dials and introduces itself.
+    /// Dials and introduces itself: each within `patience`, as a stopped process is called by the
+    /// kernel's grace and never greets.
     pub(super) async fn dial(
         address: &str,
         cluster: &str,
@@ -50,56 +75,69 @@ impl Link {
             .map_err(|_| unreachable("no connection in time".to_owned()))?
             .map_err(|error| unreachable(error.to_string()))?;
         stream.set_nodelay(true).map_err(|error| unreachable(error.to_string()))?;
-        let (reading, writing) = stream.into_split();
-        let mut link = Link {
-            address: address.to_owned(),
-            node: NodeId(0),
-            leader: None,
-            reader: FramedRead::new(reading, frame::codec(frame::ANSWER_BYTES_MAX)),
-            writer: FramedWrite::new(writing, frame::codec(frame::REQUEST_BYTES_MAX)),
-        };
-        let greeting = timeout(patience, link.greet(cluster, client)).await;
-        match greeting.map_err(|_| unreachable("no greeting in time".to_owned()))?? {
-            Greeting::Welcome { node, leader } => {
-                (link.node, link.leader) = (node, leader);
-                Ok(link)
-            }
+        let (reading, half) = stream.into_split();
+        let frames = FramedRead::new(reading, frame::codec(frame::ANSWER_BYTES_MAX));
+        let mut reader = Reader { address: address.to_owned(), frames };
+        let mut writer = Writer { address: address.to_owned(), half, unwritten: BytesMut::new() };
+        writer.put(&Hello::new(cluster, Caller::Client { client }));
+        let greeting = timeout(patience, async {
+            writer.flush().await?;
+            reader.read().await
+        });
+        match greeting.await.map_err(|_| unreachable("no greeting in time".to_owned()))?? {
+            Greeting::Welcome { node, leader } => Ok(Link { node, leader, reader, writer }),
             Greeting::Refused(why) => Err(LinkError::Refused(address.to_owned(), why)),
         }
     }
+}
 
-    async fn greet(&mut self, cluster: &str, client: ClientId) -> Result<Greeting, LinkError> {
-        let hello = Hello::new(cluster, Caller::Client { client });
-        let sent = self.writer.send(frame::seal(&hello)).await;
-        sent.map_err(|error| self.broken(&error))?;
-        self.read().await
-    }
-
-    /// Queues a message; [`flush`](Link::flush) sends it.
-    pub(super) async fn feed(&mut self, message: &ToNode) -> Result<(), LinkError> {
-        let fed = self.writer.feed(frame::seal(message)).await;
-        fed.map_err(|error| self.broken(&error))
-    }
-
-    pub(super) async fn flush(&mut self) -> Result<(), LinkError> {
-        let flushed = SinkExt::<bytes::Bytes>::flush(&mut self.writer).await;
-        flushed.map_err(|error| self.broken(&error))
-    }
-
+impl Reader {
     /// The next message. Safe to abandon while it waits.
     pub(super) async fn next(&mut self) -> Result<FromNode, LinkError> {
         self.read().await
     }
 
-    async fn read<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, LinkError> {
-        match self.reader.next().await {
-            Some(Ok(bytes)) => frame::open(&bytes).map_err(|error| self.broken(&error)),
-            Some(Err(error)) => Err(self.broken(&error)),
-            None => Err(self.broken(&"the other end closed it")),
+    async fn read<T: DeserializeOwned>(&mut self) -> Result<T, LinkError> {
+        let broken = |why: String| LinkError::Broken(self.address.clone(), why);
+        match self.frames.next().await {
+            Some(Ok(bytes)) => frame::open(&bytes).map_err(|error| broken(error.to_string())),
+            Some(Err(error)) => Err(broken(error.to_string())),
+            None => Err(broken("the other end closed it".to_owned())),
         }
     }
+}
 
-    fn broken(&self, why: &impl ToString) -> LinkError {
-        LinkError::Broken(self.address.clone(), why.to_string())
+impl Writer {
+    /// Puts a message behind what is unwritten.
+    pub(super) fn say(&mut self, message: &ToNode) {
+        self.put(message);
+    }
+
+    /// Whether everything that was said is written.
+    pub(super) fn is_done(&self) -> bool {
+        self.unwritten.is_empty()
+    }
+
+    /// Writes some of what is unwritten. Safe to abandon while it waits.
+    pub(super) async fn write(&mut self) -> Result<(), LinkError> {
+        let written = self.half.write(&self.unwritten).await;
+        let count =
+            written.map_err(|error| LinkError::Broken(self.address.clone(), error.to_string()))?;
+        self.unwritten.advance(count);
+        Ok(())
+    }
+
+    /// Writes all of it.
+    pub(super) async fn flush(&mut self) -> Result<(), LinkError> {
+        while !self.is_done() {
+            self.write().await?;
+        }
+        Ok(())
+    }
+
+    fn put<T: Serialize>(&mut self, value: &T) {
+        let sealed = frame::seal(value);
+        self.unwritten.put_u32(sealed.len() as u32);
+        self.unwritten.put_slice(&sealed);
     }
 }

@@ -1,34 +1,55 @@
 //! The client library: a session with a cluster that outlives connections and leaders.
 //!
 //! A [`Client`] keeps each request until its reply is in. It talks to one node at a time: the
-//! leader, if it knows one, for requests go nowhere else; any live node otherwise, so that what is
-//! decided still arrives. When the connection breaks, falls silent, or somebody else leads, it
-//! turns there and sends all that is unanswered again, in the order of the request numbers. The
-//! cluster applies each request at most once, so sending twice is harmless.
+//! leader, if it knows one; any live node otherwise, so that what is decided still arrives. When
+//! the connection breaks, falls silent, or somebody else leads, it turns there and says all that is
+//! unanswered again, in the order of the request numbers. The cluster applies each request at most
+//! once (Ongaro 6.3), so saying it twice is harmless.
+//!
+//! The parts: `session` knows what is unanswered and what to say, without a socket; `route` chooses
+//! the node; `driver` holds the connection; [`Probe`] asks one given node.
+//!
+//! Nothing waits for anything it need not wait for: a subscriber that does not read holds up no
+//! reply (its stream pauses, and goes on from where it was), and a node that does not read holds up
+//! no notice of its silence.
+//!
+//! **Architecture invariant:** nothing here knows a ballot, a disk or a service.
 
+mod driver;
 mod link;
 mod probe;
+mod route;
 mod session;
-mod turn;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::cluster::Cluster;
-use crate::paxos::{ClientId, NodeId, Slot};
+use crate::paxos::{ClientId, NodeId, RequestNumber, Slot};
 use crate::wire::client::Entry;
 use crate::wire::frame::BODY_BYTES_MAX;
 
 pub use link::LinkError;
 pub use probe::Probe;
 
+use driver::{Driver, Wish};
+
 /// Requests that a client may have unanswered; one more waits.
 pub const IN_FLIGHT_MAX: usize = 256;
+
+/// Pages of a subscription that wait to be taken; then the stream pauses.
+const PAGES_MAX: usize = 64;
 
 /// A session with a cluster. Clones share it; it ends when the last is dropped.
 #[derive(Clone, Debug)]
 pub struct Client {
-    asks: mpsc::Sender<Ask>,
+    wishes: mpsc::Sender<Wish>,
+    window: Arc<Semaphore>,
+    last: Arc<Mutex<u64>>,
     standing: watch::Receiver<Standing>,
 }
 
@@ -62,7 +83,7 @@ pub struct Ticket {
     /// Its number in the session.
     pub number: u64,
     queued: oneshot::Receiver<()>,
-    reply: oneshot::Receiver<Result<Reply, Error>>,
+    reply: oneshot::Receiver<Answer>,
 }
 
 /// Where a client stands.
@@ -87,39 +108,22 @@ pub struct Page {
     pub entries: Vec<Entry>,
 }
 
-/// What the handle asks of the task behind it.
-#[derive(Debug)]
-pub(crate) enum Ask {
-    Submit {
-        body: Bytes,
-        queued: oneshot::Sender<()>,
-        reply: oneshot::Sender<Answer>,
-        number: oneshot::Sender<u64>,
-    },
-    Query {
-        body: Bytes,
-        answer: oneshot::Sender<Result<Bytes, Error>>,
-    },
-    Subscribe {
-        from: Slot,
-        pages: mpsc::Sender<Page>,
-    },
-}
-
-pub(crate) type Answer = Result<Reply, Error>;
+type Answer = Result<Reply, Error>;
 
 impl Client {
     /// Opens a session under this id, which must never have been used before. Connects in the
     /// background, for as long as it takes. Needs a tokio runtime around it.
     #[must_use]
     pub fn open(cluster: &Cluster, id: ClientId) -> Client {
-        let (asks, inbox) = mpsc::channel(IN_FLIGHT_MAX);
+        let (wishes, wished) = mpsc::channel(IN_FLIGHT_MAX);
         let (publish, standing) = watch::channel(Standing::default());
-        tokio::spawn(turn::run(cluster.clone(), id, inbox, publish));
-        Client { asks, standing }
+        tokio::spawn(Driver::new(cluster.clone(), id, wished, publish).run());
+        let window = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+        Client { wishes, window, last: Arc::default(), standing }
     }
 
-    /// Sends a request. Returns once it has its number; waits if too many are unanswered.
+    /// Sends a request. Returns once it has its number; waits if too many are unanswered. Requests
+    /// keep the order of their numbers.
     ///
     /// # Errors
     ///
@@ -128,24 +132,30 @@ impl Client {
         if body.len() > BODY_BYTES_MAX {
             return Err(Error::TooLong(body.len()));
         }
-        let (queued, was_queued) = oneshot::channel();
-        let (reply, answer) = oneshot::channel();
-        let (number, numbered) = oneshot::channel();
-        let ask = Ask::Submit { body, queued, reply, number };
-        self.asks.send(ask).await.map_err(|_| Error::Closed)?;
-        let number = numbered.await.map_err(|_| Error::Closed)?;
-        Ok(Ticket { number, queued: was_queued, reply: answer })
+        let place = Arc::clone(&self.window).acquire_owned().await.map_err(|_| Error::Closed)?;
+        let way = self.wishes.reserve().await.map_err(|_| Error::Closed)?;
+        let (on_queued, queued) = oneshot::channel();
+        let (on_reply, reply) = oneshot::channel();
+        // A number is drawn and sent in one go, so that numbers arrive in their order.
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last += 1;
+        let number = RequestNumber(*last);
+        way.send(Wish::Submit { number, body, on_queued, on_reply, place });
+        Ok(Ticket { number: number.0, queued, reply })
     }
 
     /// A linearizable read: waits until a leader has answered it.
     ///
     /// # Errors
     ///
-    /// If the client is closed.
+    /// If it is too long, or the client is closed.
     pub async fn query(&self, body: Bytes) -> Result<Bytes, Error> {
-        let (answer, answered) = oneshot::channel();
-        self.asks.send(Ask::Query { body, answer }).await.map_err(|_| Error::Closed)?;
-        answered.await.map_err(|_| Error::Closed)?
+        if body.len() > BODY_BYTES_MAX {
+            return Err(Error::TooLong(body.len()));
+        }
+        let (on_answer, answer) = oneshot::channel();
+        self.wishes.send(Wish::Query { body, on_answer }).await.map_err(|_| Error::Closed)?;
+        answer.await.map_err(|_| Error::Closed)
     }
 
     /// The archive from a slot on, each entry once and in order, and for ever. One at a time: a new
@@ -155,9 +165,9 @@ impl Client {
     ///
     /// If the client is closed.
     pub async fn subscribe(&self, from: Slot) -> Result<mpsc::Receiver<Page>, Error> {
-        let (pages, received) = mpsc::channel(64);
-        self.asks.send(Ask::Subscribe { from, pages }).await.map_err(|_| Error::Closed)?;
-        Ok(received)
+        let (feed, pages) = mpsc::channel(PAGES_MAX);
+        self.wishes.send(Wish::Subscribe { from, feed }).await.map_err(|_| Error::Closed)?;
+        Ok(pages)
     }
 
     /// Where it stands, now and whenever that changes.
@@ -170,8 +180,10 @@ impl Client {
 impl Ticket {
     /// Waits until the request stands in a leader's queue, or is answered.
     pub async fn queued(&mut self) {
-        // Dropped with the answer: then it was queued, too.
-        let _ = (&mut self.queued).await;
+        if !self.queued.is_terminated() {
+            // Dropped with the answer: then it was queued, too.
+            let _ = (&mut self.queued).await;
+        }
     }
 
     /// Waits for the answer.

@@ -9,6 +9,7 @@ use crate::paxos::ClientId;
 use crate::wire::client::{FromNode, NodeStatus, Order, ToNode};
 
 /// A connection to one node for questions.
+#[derive(Debug)]
 pub struct Probe {
     link: Link,
     address: String,
@@ -69,10 +70,10 @@ impl Probe {
     ) -> Result<T, LinkError> {
         let patience = self.patience;
         let asking = async {
-            self.link.feed(&question).await?;
-            self.link.flush().await?;
+            self.link.writer.say(&question);
+            self.link.writer.flush().await?;
             loop {
-                if let Some(answer) = is_answer(self.link.next().await?) {
+                if let Some(answer) = is_answer(self.link.reader.next().await?) {
                     return Ok(answer);
                 }
             }

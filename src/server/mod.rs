@@ -12,6 +12,8 @@ mod bomb;
 mod clients;
 mod drive;
 mod jobs;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,305 @@
+//! The driver: one task that holds the connection, and goes where the leader is.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use super::link::{Link, LinkError};
+use super::route::Route;
+use super::session::{Advice, Session, Unanswered};
+use super::{Answer, Page, Standing};
+use crate::cluster::Cluster;
+use crate::paxos::{ClientId, NodeId, RequestNumber, Slot};
+use crate::wire::client::{FromNode, ToNode};
+
+/// How long a node may take to answer a call, and again to greet.
+const DIAL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A node that said nothing for so long is given up. Nodes pulse ten times as often.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// How often a node hears from us, if there is nothing to say.
+const PULSE: Duration = Duration::from_secs(1);
+
+/// What is unanswered is said again so often, for a leader may have dropped it without a word.
+const REPEAT: Duration = Duration::from_secs(1);
+
+/// How long to wait before saying again what was not taken.
+const AGAIN: Duration = Duration::from_millis(25);
+
+/// The grain of all these. No request waits for it.
+const GRAIN: Duration = Duration::from_millis(25);
+
+/// Wishes taken at a time.
+const WISHES_MAX: usize = 64;
+
+/// What the handle asks of the driver.
+#[derive(Debug)]
+pub(super) enum Wish {
+    Submit {
+        number: RequestNumber,
+        body: Bytes,
+        on_queued: oneshot::Sender<()>,
+        on_reply: oneshot::Sender<Answer>,
+        place: OwnedSemaphorePermit,
+    },
+    Query {
+        body: Bytes,
+        on_answer: oneshot::Sender<Bytes>,
+    },
+    Subscribe {
+        from: Slot,
+        feed: mpsc::Sender<Page>,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Driver {
+    cluster: Cluster,
+    id: ClientId,
+    session: Session,
+    route: Route,
+    wishes: mpsc::Receiver<Wish>,
+    publish: watch::Sender<Standing>,
+}
+
+/// Why a connection ended.
+#[derive(Debug)]
+enum End {
+    /// The handle is gone: so are we.
+    Dropped,
+    /// The node is not to be relied on just now.
+    Failed(String),
+    /// Another node leads.
+    Moved,
+}
+
+impl From<LinkError> for End {
+    fn from(error: LinkError) -> End {
+        End::Failed(error.to_string())
+    }
+}
+
+impl Driver {
+    pub(super) fn new(
+        cluster: Cluster,
+        id: ClientId,
+        wishes: mpsc::Receiver<Wish>,
+        publish: watch::Sender<Standing>,
+    ) -> Driver {
+        let route = Route::new(cluster.members(), fastrand::usize(..usize::from(u16::MAX)));
+        Driver { cluster, id, session: Session::new(id), route, wishes, publish }
+    }
+
+    /// Keeps the session up until the handle is dropped.
+    pub(super) async fn run(mut self) {
+        loop {
+            let (node, wait) = self.route.pick(Instant::now());
+            sleep(wait).await;
+            if self.wishes.is_closed() && self.wishes.is_empty() {
+                return;
+            }
+            let end = match self.dial(node).await {
+                Ok(link) => self.visit(link).await,
+                Err(end) => end,
+            };
+            self.show(None, None);
+            match end {
+                End::Dropped => return,
+                End::Moved => {}
+                End::Failed(reason) => {
+                    tracing::debug!(client = %self.id, %node, "{reason}");
+                    self.route.failed(node, Instant::now());
+                }
+            }
+        }
+    }
+
+    async fn dial(&self, node: NodeId) -> Result<Link, End> {
+        let member = self.cluster.member(node);
+        let address = &member.ok_or_else(|| End::Failed("no such node".to_owned()))?.address;
+        let link = Link::dial(address, &self.cluster.name, self.id, DIAL_PATIENCE).await?;
+        if link.node == node {
+            Ok(link)
+        } else {
+            Err(End::Failed(format!("{} answers at {address}", link.node)))
+        }
+    }
+
+    async fn visit(&mut self, link: Link) -> End {
+        let now = Instant::now();
+        self.route.reached(link.node);
+        let leader = link.leader;
+        let mut visit = Visit::new(self, link, now);
+        if visit.on_leader(leader, now) {
+            return End::Moved;
+        }
+        visit.again_at = None;
+        let introduction = visit.driver.session.introduction();
+        visit.say(introduction);
+        visit.run().await
+    }
+
+    fn show(&self, connected: Option<NodeId>, leader: Option<NodeId>) {
+        let standing = Standing { connected, leader, unanswered: self.session.unanswered() };
+        self.publish.send_if_modified(|held| {
+            let changed = *held != standing;
+            *held = standing;
+            changed
+        });
+    }
+}
+
+/// One connection, from the greeting to its end.
+#[derive(Debug)]
+struct Visit<'d> {
+    driver: &'d mut Driver,
+    link: Link,
+    /// The leader that the node knows.
+    leader: Option<NodeId>,
+    /// Another node is said to lead: it is called when the route allows.
+    wanted: Option<NodeId>,
+    heard_at: Instant,
+    spoke_at: Instant,
+    /// When everything was said last.
+    said_at: Instant,
+    /// When to say everything again, as something was not taken.
+    again_at: Option<Instant>,
+}
+
+impl<'d> Visit<'d> {
+    fn new(driver: &'d mut Driver, link: Link, now: Instant) -> Visit<'d> {
+        Visit {
+            driver,
+            link,
+            leader: None,
+            wanted: None,
+            heard_at: now,
+            spoke_at: now,
+            said_at: now,
+            again_at: None,
+        }
+    }
+
+    async fn run(mut self) -> End {
+        let mut grain = interval(GRAIN);
+        grain.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut wishes = Vec::with_capacity(WISHES_MAX);
+        loop {
+            self.driver.show(Some(self.link.node), self.leader);
+            let is_written = self.link.writer.is_done();
+            let end = tokio::select! {
+                message = self.link.reader.next() => self.on_message(message),
+                count = self.driver.wishes.recv_many(&mut wishes, WISHES_MAX) => {
+                    self.on_wishes(count, &mut wishes)
+                }
+                written = self.link.writer.write(), if !is_written => written.err().map(End::from),
+                _ = grain.tick() => self.on_tick(Instant::now()),
+            };
+            if let Some(end) = end {
+                return end;
+            }
+        }
+    }
+
+    fn on_message(&mut self, message: Result<FromNode, LinkError>) -> Option<End> {
+        let message = match message {
+            Ok(message) => message,
+            Err(error) => return Some(error.into()),
+        };
+        let now = Instant::now();
+        self.heard_at = now;
+        match self.driver.session.hear(message) {
+            Advice::Stay => None,
+            Advice::Leader(leader) => self.on_leader(leader, now).then_some(End::Moved),
+            Advice::Again => {
+                self.again_at.get_or_insert(now + AGAIN);
+                None
+            }
+            Advice::Leave(reason) => Some(End::Failed(reason.to_owned())),
+        }
+    }
+
+    /// The node says who leads. Whether to go there at once.
+    fn on_leader(&mut self, leader: Option<NodeId>, now: Instant) -> bool {
+        let is_news = self.leader != leader;
+        self.leader = leader;
+        self.wanted = leader.filter(|leader| *leader != self.link.node);
+        if leader == Some(self.link.node) && is_news {
+            // It may have heard us before it led, and not listened.
+            self.again_at = Some(now);
+            self.repeat(now);
+        }
+        self.moves(now)
+    }
+
+    /// Whether it is time to go where the leader is.
+    fn moves(&mut self, now: Instant) -> bool {
+        let Some(wanted) = self.wanted else { return false };
+        let is_time = self.driver.route.move_at(wanted, now).is_some_and(|at| at <= now);
+        if is_time {
+            self.driver.route.move_to(wanted, now);
+        }
+        is_time
+    }
+
+    /// Says everything again if that is due, and not on top of what is not even written yet.
+    fn repeat(&mut self, now: Instant) {
+        if self.again_at.is_some_and(|at| at <= now) && self.link.writer.is_done() {
+            self.again_at = None;
+            self.said_at = now;
+            let everything = self.driver.session.everything();
+            self.say(everything);
+        }
+    }
+
+    fn on_wishes(&mut self, count: usize, wishes: &mut Vec<Wish>) -> Option<End> {
+        if count == 0 {
+            return Some(End::Dropped);
+        }
+        let session = &mut self.driver.session;
+        let said: Vec<ToNode> = wishes.drain(..).filter_map(|wish| grant(session, wish)).collect();
+        self.say(said);
+        None
+    }
+
+    fn on_tick(&mut self, now: Instant) -> Option<End> {
+        if now.duration_since(self.heard_at) >= SILENCE {
+            return Some(End::Failed("it has fallen silent".to_owned()));
+        }
+        if self.moves(now) {
+            return Some(End::Moved);
+        }
+        let resumed = self.driver.session.resume();
+        self.say(resumed);
+        let is_due = now.duration_since(self.said_at) >= REPEAT;
+        if is_due && self.driver.session.is_waiting() {
+            self.again_at.get_or_insert(now);
+        }
+        self.repeat(now);
+        if now.duration_since(self.spoke_at) >= PULSE {
+            self.say([ToNode::Pulse]);
+        }
+        None
+    }
+
+    fn say(&mut self, messages: impl IntoIterator<Item = ToNode>) {
+        for message in messages {
+            self.link.writer.say(&message);
+            self.spoke_at = Instant::now();
+        }
+    }
+}
+
+fn grant(session: &mut Session, wish: Wish) -> Option<ToNode> {
+    match wish {
+        Wish::Submit { number, body, on_queued, on_reply, place } => {
+            let on_queued = Some(on_queued);
+            session.submit(number, Unanswered { body, on_queued, on_reply, place })
+        }
+        Wish::Query { body, on_answer } => Some(session.query(body, on_answer)),
+        Wish::Subscribe { from, feed } => Some(session.subscribe(from, feed)),
+    }
+}

@@ -1,0 +1,72 @@
+//! The high-water file: what this store has said at least, told beside it.
+//!
+//! sled answers damage in its file by silently leaving out the tail, or by a panic. A log that opens
+//! below its high-water file has lost something that was acknowledged. The file is written *after*
+//! the commit it covers, so it never claims too much: before a promise leaves, when the node is
+//! idle, at a clean stop, and each second. What was acknowledged within the last second, and a
+//! store that is rolled back together with this file, only peers can notice.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::error::Error;
+use crate::disk::slots::{Found, Slots};
+use crate::paxos::Ballot;
+use crate::wire::codec;
+
+/// What the log holds at least.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Mark {
+    /// The number of its next value.
+    pub(super) next: u64,
+    /// Its promise.
+    pub(super) promised: Option<Ballot>,
+}
+
+/// The file, and what it says.
+#[derive(Debug)]
+pub(super) struct HighWater {
+    slots: Slots,
+    written: Mark,
+    at: Instant,
+}
+
+/// How old the file may get while commits go on.
+const AGE_MAX: Duration = Duration::from_secs(1);
+
+impl HighWater {
+    /// Opens or creates the file.
+    pub(super) fn open(path: &Path) -> Result<HighWater, Error> {
+        let (slots, found) = Slots::open(path).map_err(|error| Error::io(path, error))?;
+        let written = match found {
+            Found::Nothing => Mark::default(),
+            Found::Value(value) => {
+                codec::decode(&value).map_err(|error| Error::damaged(path, error.to_string()))?
+            }
+            Found::Damaged => return Err(Error::damaged(path, "neither slot is whole")),
+        };
+        Ok(HighWater { slots, written, at: Instant::now() })
+    }
+
+    pub(super) fn written(&self) -> Mark {
+        self.written
+    }
+
+    /// Whether a commit that led to `mark` must be covered before it is acknowledged.
+    pub(super) fn is_due(&self, mark: Mark) -> bool {
+        mark.promised > self.written.promised || self.at.elapsed() >= AGE_MAX
+    }
+
+    /// Writes and syncs the mark, unless it is there.
+    pub(super) fn raise(&mut self, mark: Mark, path: &Path) -> Result<(), Error> {
+        if mark != self.written {
+            let written = self.slots.write(&codec::encode(&mark));
+            written.map_err(|error| Error::io(path, error))?;
+            self.written = mark;
+        }
+        self.at = Instant::now();
+        Ok(())
+    }
+}

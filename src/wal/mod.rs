@@ -1,0 +1,21 @@
+//! Stable storage: the write-ahead log under an acceptor.
+//!
+//! [`Store`] keeps it on disk, in sled; [`MemoryWal`] in memory, for tests. Both pass the same
+//! contract (`contract`).
+//!
+//! **Architecture invariant:** the only module that names sled.
+
+pub mod contract;
+pub mod error;
+mod group;
+mod high_water;
+pub mod identity;
+pub mod memory;
+mod sled_log;
+pub mod store;
+
+pub use error::Error;
+pub use identity::Identity;
+pub use memory::MemoryWal;
+pub use sled_log::is_fatal_log;
+pub use store::{Options, Recovery, Store};
