@@ -9,7 +9,6 @@
 
 mod ask;
 pub mod driven;
-pub mod driver;
 pub mod folder;
 pub mod idle;
 pub mod ports;

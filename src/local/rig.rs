@@ -115,9 +115,9 @@ impl Rig {
         if self.is_alive(node) {
             return Ok(());
         }
-        let mut args = vec!["node".to_owned(), format!("--node={}", node.0)];
+        let mut args = vec!["node".to_owned(), format!("--id={}", node.0)];
         args.push(format!("--store={}", self.store(node).display()));
-        args.push(format!("--file={}", self.cluster_file().display()));
+        args.push(format!("--cluster-file={}", self.cluster_file().display()));
         args.push(format!("--log={}", self.options.log));
         if self.options.allow_faults {
             args.push("--allow-faults".to_owned());
@@ -150,7 +150,7 @@ impl Rig {
             "chat".to_owned(),
             "--driven".to_owned(),
             format!("--name={name}"),
-            format!("--file={}", self.cluster_file().display()),
+            format!("--cluster-file={}", self.cluster_file().display()),
             format!("--log={}", self.options.log),
         ];
         let log = self.folder.path().join(format!("client-{name}.log"));
@@ -226,8 +226,8 @@ impl Rig {
         let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let incarnation = Incarnation(millis as u64);
         let format = |node: NodeId| {
-            let identity = Identity { cluster: self.cluster.name.clone(), node, incarnation };
-            Store::format(&self.store(node), identity, wal::Options { ballast_bytes: 0 })
+            let identity = Identity::new(&self.cluster.name, node, incarnation);
+            Store::format(&self.store(node), &identity, wal::Options { ballast_bytes: 0 })
         };
         thread::scope(|scope| {
             let threads: Vec<_> =

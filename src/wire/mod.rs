@@ -4,5 +4,6 @@
 
 pub mod client;
 pub mod codec;
+pub mod control;
 pub mod frame;
 pub mod hello;
