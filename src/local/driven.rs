@@ -1,11 +1,8 @@
 //! A chat client that a harness drives: a process of its own, with a pipe each way.
 //!
-//! What the client sends to the cluster, retransmits and receives is its own affair: it is the
-//! program `indelible chat` with another pair of hands (see [`control`](crate::wire::control) for
-//! what goes over the pipes). The end of the orders is the end of the client.
-//!
-//! A task reads all that the client says as soon as it says it: a client that has to wait for its
-//! harness could not take the next order, and both would wait for ever.
+//! Orders go in, answers come out, each in a frame; every answer belongs to one question. What the
+//! client sends to the cluster, retransmits and receives is its own affair: it is the program
+//! `indelible chat` with another pair of hands. The end of the orders is the end of the client.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,37 +10,63 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use serde::{Deserialize, Serialize};
 use tokio::net::unix::pipe;
-use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
 use super::process::Process;
 use crate::paxos::Slot;
-use crate::wire::control::{FromClient, ToClient};
-use crate::wire::frame::{self, BODY_BYTES_MAX};
+use crate::wire::codec;
 
-/// The longest text that a client takes, in bytes: one request holds it, with its sender.
-pub const TEXT_BYTES_MAX: usize = BODY_BYTES_MAX - 4096;
+/// An order to a driven client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Drive {
+    /// Say this in the room. Not answered.
+    Send(Bytes),
+    /// Answer `HandedOver` when all that was to be said so far has stood in a leader's queue.
+    HandOver(u64),
+    /// Answer `State`.
+    Sync(u64),
+    /// Answer `Log`, in pieces.
+    PrintLog(u64),
+}
+
+/// The answer of a driven client, with the number of the question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Driving {
+    /// All that was to be said then has stood in a leader's queue.
+    HandedOver(u64),
+    /// How far the client is.
+    State(u64, State),
+    /// A piece of the log: whole lines, each with its end.
+    Log {
+        /// The question.
+        id: u64,
+        /// The lines.
+        lines: Bytes,
+        /// Whether this is the last piece.
+        last: bool,
+    },
+}
 
 /// How far a driven client is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// Messages that are not known to be decided.
+    /// Messages that it was to say, and that are not known to be decided.
     pub pending: u64,
-    /// Every message below this slot is known.
+    /// It knows every message below this slot.
     pub seen: Slot,
 }
+
+/// The longest frame either way, in bytes.
+pub const FRAME_BYTES_MAX: usize = 1 << 20;
 
 /// Our end of a driven client. Dropping it kills the client.
 #[derive(Debug)]
 pub struct Driven {
     orders: FramedWrite<pipe::Sender, LengthDelimitedCodec>,
-    news: mpsc::UnboundedReceiver<FromClient>,
+    answers: FramedRead<pipe::Receiver, LengthDelimitedCodec>,
     asked: u64,
-    sent: u64,
-    queued: u64,
-    decided: Vec<(u64, Slot)>,
     process: Process,
 }
 
@@ -54,42 +77,39 @@ impl Driven {
         let (stdin, stdout) = process.take_pipes().ok_or_else(no_pipes)?;
         let orders = pipe::Sender::from_owned_fd(OwnedFd::from(stdin))?;
         let answers = pipe::Receiver::from_owned_fd(OwnedFd::from(stdout))?;
-        let orders = FramedWrite::new(orders, frame::codec(frame::ANSWER_BYTES_MAX));
-        let answers = FramedRead::new(answers, frame::codec(frame::ANSWER_BYTES_MAX));
-        let (hear, news) = mpsc::unbounded_channel();
-        tokio::spawn(listen(answers, hear));
-        let decided = Vec::new();
-        Ok(Driven { orders, news, asked: 0, sent: 0, queued: 0, decided, process })
+        Ok(Driven {
+            orders: FramedWrite::new(orders, frames()),
+            answers: FramedRead::new(answers, frames()),
+            asked: 0,
+            process,
+        })
     }
 
-    /// Has the client say something. Returns when its pipe has it.
+    /// Has the client say something. Returns when the client's pipe has it.
     ///
     /// # Errors
     ///
-    /// If the client is gone, or the text is longer than [`TEXT_BYTES_MAX`].
+    /// If the client is gone.
     pub async fn send(&mut self, text: Bytes) -> io::Result<()> {
-        if text.len() > TEXT_BYTES_MAX {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        self.sent += 1;
-        self.say(&ToClient::Send { text }).await
+        self.say(&Drive::Send(text)).await
     }
 
-    /// Waits until all that it was to say has stood in a leader's queue, or `patience` ends.
-    /// Whether it has.
+    /// Waits until all that the client was to say has stood in a leader's queue, or `patience`
+    /// ends. Whether it has.
     ///
     /// # Errors
     ///
     /// If the client is gone.
     pub async fn hand_over(&mut self, patience: Duration) -> io::Result<bool> {
-        let until = Instant::now() + patience;
-        while self.queued < self.sent {
-            match timeout_at(until, self.next()).await {
-                Ok(news) => drop(news?),
-                Err(_) => return Ok(false),
-            }
+        let id = self.ask(Drive::HandOver).await?;
+        let waiting = self.answer(|answer| match answer {
+            Driving::HandedOver(to) if to == id => Some(()),
+            Driving::HandedOver(_) | Driving::State(..) | Driving::Log { .. } => None,
+        });
+        match tokio::time::timeout(patience, waiting).await {
+            Ok(handed) => handed.map(|()| true),
+            Err(_) => Ok(false),
         }
-        Ok(true)
     }
 
     /// How far the client is.
@@ -98,47 +118,35 @@ impl Driven {
     ///
     /// If the client is gone.
     pub async fn sync(&mut self) -> io::Result<State> {
-        self.asked += 1;
-        self.say(&ToClient::Sync { id: self.asked }).await?;
-        loop {
-            if let FromClient::State { id, unanswered, seen, .. } = self.next().await?
-                && id == self.asked
-            {
-                return Ok(State { pending: unanswered, seen });
-            }
-        }
+        let id = self.ask(Drive::Sync).await?;
+        self.answer(|answer| match answer {
+            Driving::State(to, state) if to == id => Some(state),
+            Driving::HandedOver(_) | Driving::State(..) | Driving::Log { .. } => None,
+        })
+        .await
     }
 
-    /// All lines that the client has read so far, without their ends; `take` gets them in parts.
+    /// Asks for the log; its pieces come from [`log_piece`](Driven::log_piece).
     ///
     /// # Errors
     ///
-    /// If the client is gone, or what `take` says.
-    pub async fn log(
-        &mut self,
-        mut take: impl FnMut(Vec<Bytes>) -> io::Result<()>,
-    ) -> io::Result<()> {
-        self.asked += 1;
-        self.say(&ToClient::Log { id: self.asked }).await?;
-        loop {
-            if let FromClient::Log { id, lines, last } = self.next().await?
-                && id == self.asked
-            {
-                take(lines)?;
-                if last {
-                    return Ok(());
-                }
-            }
-        }
+    /// If the client is gone.
+    pub async fn ask_log(&mut self) -> io::Result<()> {
+        self.ask(Drive::PrintLog).await.map(drop)
     }
 
-    /// What the client was told to be decided, as far as is known here: the number of the message,
-    /// counted from 1, and its slot.
-    pub fn decided(&mut self) -> &[(u64, Slot)] {
-        while let Ok(news) = self.news.try_recv() {
-            self.note(&news);
-        }
-        &self.decided
+    /// The next piece of the log that was asked for last, and whether it is the last piece.
+    ///
+    /// # Errors
+    ///
+    /// If the client is gone.
+    pub async fn log_piece(&mut self) -> io::Result<(Bytes, bool)> {
+        let asked = self.asked;
+        self.answer(|answer| match answer {
+            Driving::Log { id, lines, last } if id == asked => Some((lines, last)),
+            Driving::HandedOver(_) | Driving::State(..) | Driving::Log { .. } => None,
+        })
+        .await
     }
 
     /// The client's process.
@@ -146,34 +154,29 @@ impl Driven {
         &mut self.process
     }
 
-    async fn say(&mut self, order: &ToClient) -> io::Result<()> {
-        self.orders.send(frame::seal(order)).await
+    async fn ask(&mut self, question: impl FnOnce(u64) -> Drive) -> io::Result<u64> {
+        self.asked += 1;
+        self.say(&question(self.asked)).await?;
+        Ok(self.asked)
     }
 
-    async fn next(&mut self) -> io::Result<FromClient> {
-        let news = self.news.recv().await.ok_or(io::ErrorKind::UnexpectedEof)?;
-        self.note(&news);
-        Ok(news)
+    async fn say(&mut self, order: &Drive) -> io::Result<()> {
+        self.orders.send(Bytes::from(codec::encode(order))).await
     }
 
-    fn note(&mut self, news: &FromClient) {
-        match news {
-            FromClient::Queued { count } => self.queued = *count,
-            FromClient::Decided { number, slot } => self.decided.push((*number, *slot)),
-            FromClient::State { .. } | FromClient::Log { .. } => (),
+    /// The first answer that is wanted; others are answers to questions nobody waits for any more.
+    async fn answer<T>(&mut self, wanted: impl Fn(Driving) -> Option<T>) -> io::Result<T> {
+        loop {
+            let frame = self.answers.next().await.ok_or(io::ErrorKind::UnexpectedEof)??;
+            let answer = codec::decode(&frame).map_err(io::Error::other)?;
+            if let Some(found) = wanted(answer) {
+                return Ok(found);
+            }
         }
     }
 }
 
-/// Hands on what a client says, until it is gone or makes no sense: to us that is the same.
-async fn listen(
-    mut answers: FramedRead<pipe::Receiver, LengthDelimitedCodec>,
-    hear: mpsc::UnboundedSender<FromClient>,
-) {
-    while let Some(Ok(answer)) = answers.next().await {
-        let Ok(news) = frame::open(&answer) else { return };
-        if hear.send(news).is_err() {
-            return;
-        }
-    }
+/// The codec of both pipes.
+pub(super) fn frames() -> LengthDelimitedCodec {
+    LengthDelimitedCodec::builder().max_frame_length(FRAME_BYTES_MAX).new_codec()
 }

@@ -9,6 +9,7 @@
 
 mod ask;
 pub mod driven;
+pub mod driver;
 pub mod folder;
 pub mod idle;
 pub mod ports;

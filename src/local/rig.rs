@@ -226,7 +226,7 @@ impl Rig {
         let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let incarnation = Incarnation(millis as u64);
         let format = |node: NodeId| {
-            let identity = Identity::new(&self.cluster.name, node, incarnation);
+            let identity = Identity { cluster: self.cluster.name.clone(), node, incarnation };
             Store::format(&self.store(node), &identity, wal::Options { ballast_bytes: 0 })
         };
         thread::scope(|scope| {

@@ -4,6 +4,5 @@
 
 pub mod client;
 pub mod codec;
-pub mod control;
 pub mod frame;
 pub mod hello;
