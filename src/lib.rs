@@ -1,5 +1,6 @@
 //! Indelible: persistent, recoverable Multi-Paxos nodes on a write-ahead log.
 
+pub mod cli;
 pub mod client;
 pub mod cluster;
 pub mod disk;

@@ -1,3 +1,7 @@
 //! Parse and dispatch; everything else lives in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    indelible::cli::main()
+}

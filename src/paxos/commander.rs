@@ -1,7 +1,7 @@
 //! The commander: phase 2 of one ballot (PMMC 2.2). Cuts runs, counts votes, says what is decided.
 //!
-//! One for all slots of the ballot, since votes are cumulative: `Accepted(from, up_to)` covers every
-//! slot that the ballot proposed between. Knows no time.
+//! One for all slots of the ballot, since votes are cumulative: `Accepted(from, up_to)` covers
+//! every slot that the ballot proposed between. Knows no time.
 //!
 //! Invariant: the watermark rests on votes for this ballot alone, and on the slots below the first
 //! one proposed, which were known to be decided before (**the one thing a watermark may claim**).

@@ -7,7 +7,7 @@
 //! - [`AcceptorState`] has private fields, and a [`Record`] is the only way to change one:
 //!   [`Effects::record`] applies it and notes that it must be written. Replay uses the same code.
 //! - [`Effects`] has no accessor. What a step wants to send can only go to a [`Persister`].
-//! - [`Effects::send`] holds a message back until the step's records are durable. It is the default.
+//! - [`Effects::send`] holds a message back until the step's records are durable: the default.
 //!   [`Effects::send_early`] takes only messages that claim nothing about this node's disk.
 //! - [`Persister::persist`] commits, and only then makes a [`Released`], which is all that a
 //!   [`Network`] takes. It insists on every step, once and in order.

@@ -20,6 +20,7 @@ pub mod notice;
 mod pulse;
 pub mod replica;
 mod scout;
+mod standing;
 
 pub use ballot::{Ballot, Incarnation, NodeId, Slot};
 pub use command::{ClientId, Command, Request, RequestNumber};

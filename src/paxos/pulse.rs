@@ -39,7 +39,7 @@ struct Echoed {
 const ROUNDS_KEPT: usize = 32;
 
 impl Pulse {
-    /// The pulse of a leader whose phase 1 ended now: that counts as an echo from those who promised.
+    /// The pulse of a leader whose phase 1 ended now: an echo from all who promised, so to speak.
     pub(super) fn new(
         me: NodeId,
         quorum: usize,

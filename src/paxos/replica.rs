@@ -9,7 +9,7 @@
 
 use super::acceptor::Acceptor;
 use super::ballot::{Ballot, Incarnation, NodeId, Slot};
-use super::command::{ClientId, Request, RequestNumber};
+use super::command::{Request, RequestNumber};
 use super::config::Config;
 use super::durable::{AcceptorState, Effects, Record};
 use super::election::Election;
@@ -324,109 +324,4 @@ pub(super) enum Admission {
     New,
     /// A newer store of that node is on record: its votes count no more.
     Replaced,
-}
-
-/// What the node around the core, and the curious, may know.
-impl Replica {
-    /// Who this is, and its limits.
-    #[must_use]
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// What this node's disk says, or will once the steps so far are persisted.
-    #[must_use]
-    pub fn state(&self) -> &AcceptorState {
-        &self.acceptor.state
-    }
-
-    /// Every slot below is decided.
-    #[must_use]
-    pub fn decided(&self) -> Slot {
-        self.learner.decided()
-    }
-
-    /// The leader this node follows: itself, or whom it heard lately.
-    #[must_use]
-    pub fn leader(&self) -> Option<NodeId> {
-        match &self.office {
-            Office::Lead(_) => Some(self.config.node),
-            Office::Campaign(_) => None,
-            Office::None => self.election.heard(&self.config, self.now),
-        }
-    }
-
-    /// Whether it leads, as far as it knows.
-    #[must_use]
-    pub fn is_leading(&self) -> bool {
-        matches!(self.office, Office::Lead(_))
-    }
-
-    /// Whether it runs phase 1.
-    #[must_use]
-    pub fn is_campaigning(&self) -> bool {
-        matches!(self.office, Office::Campaign(_))
-    }
-
-    /// Whether it asks others if they would follow.
-    #[must_use]
-    pub fn is_canvassing(&self) -> bool {
-        matches!(self.office, Office::None) && self.election.is_canvassing()
-    }
-
-    /// Whether somebody is known to have decided more.
-    #[must_use]
-    pub fn is_behind(&self) -> bool {
-        self.learner.is_behind()
-    }
-
-    /// Whether it leads and its state machine knows every slot below what it will propose: only
-    /// then can it tell a new request from an old one.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        match &self.office {
-            Office::None => false,
-            Office::Campaign(campaign) => campaign.intake.is_some(),
-            Office::Lead(lead) => lead.adopted.is_none() && self.applied >= lead.first,
-        }
-    }
-
-    /// Whether a client has a request waiting or proposed here.
-    #[must_use]
-    pub fn has_request_of(&self, client: ClientId) -> bool {
-        self.office.intake().is_some_and(|intake| intake.has(client))
-    }
-
-    /// Requests that wait or are proposed here, and not yet applied.
-    #[must_use]
-    pub fn outstanding(&self) -> usize {
-        self.office.intake().map_or(0, super::intake::Intake::outstanding)
-    }
-
-    /// The slot after the last that is accepted, decided or given away here.
-    #[must_use]
-    pub fn end(&self) -> Slot {
-        let proposed = match &self.office {
-            Office::Lead(lead) => lead.commander.next(),
-            Office::None | Office::Campaign(_) => Slot(0),
-        };
-        self.acceptor.state.end().max(proposed).max(self.learner.decided())
-    }
-
-    /// Slots below the end that hold nothing: ranges `from..to`.
-    #[must_use]
-    pub fn holes(&self) -> Vec<(Slot, Slot)> {
-        let mut holes = Vec::new();
-        let mut next = self.learner.decided();
-        for (slot, _) in self.acceptor.state.votes(next) {
-            if slot > next {
-                holes.push((next, slot));
-            }
-            next = slot.next();
-        }
-        if let Office::Lead(lead) = &self.office {
-            holes.extend(lead.commander.holes().iter().filter(|(from, _)| *from >= next));
-        }
-        holes
-    }
 }

@@ -21,7 +21,7 @@ pub enum Error {
         pid: Option<u32>,
     },
     /// It belongs to another node, or another cluster.
-    #[error("{}: this is the store of {found}, not of {expected}", path.display())]
+    #[error("{}: the store of {found}, not of {expected}", path.display())]
     Foreign {
         /// The store.
         path: PathBuf,
@@ -31,7 +31,10 @@ pub enum Error {
         expected: String,
     },
     /// It was written by a later version.
-    #[error("{}: store format {found}, but this program knows {known}: use a newer one", path.display())]
+    #[error(
+        "{}: store format {found}, but this program knows {known}: use a newer one",
+        path.display()
+    )]
     Newer {
         /// The store.
         path: PathBuf,
@@ -41,7 +44,11 @@ pub enum Error {
         known: u8,
     },
     /// Something that was acknowledged is missing or damaged.
-    #[error("{}: damaged: {what}; this node must not vote from it: restore the folder as it was when the node last ran, or replace the node", path.display())]
+    #[error(
+        "{}: damaged: {what}; this node must not vote from it: restore the folder as it was when \
+         the node last ran, or replace the node",
+        path.display()
+    )]
     Damaged {
         /// The store.
         path: PathBuf,
@@ -49,7 +56,11 @@ pub enum Error {
         what: String,
     },
     /// The disk is full.
-    #[error("{}: the disk is full ({error}); make room, or remove `ballast` in the store, and start again", path.display())]
+    #[error(
+        "{}: the disk is full ({error}); make room, or remove `ballast` in the store, and start \
+         again",
+        path.display()
+    )]
     Full {
         /// The store.
         path: PathBuf,

@@ -1,10 +1,10 @@
 //! The high-water file: what this store has said at least, told beside it.
 //!
-//! sled answers damage in its file by silently leaving out the tail, or by a panic. A log that opens
-//! below its high-water file has lost something that was acknowledged. The file is written *after*
-//! the commit it covers, so it never claims too much: before a promise leaves, when the node is
-//! idle, at a clean stop, and each second. What was acknowledged within the last second, and a
-//! store that is rolled back together with this file, only peers can notice.
+//! sled answers damage in its file by silently leaving out the tail, or by a panic. A log that
+//! opens below its high-water file has lost something that was acknowledged. The file is written
+//! *after* the commit it covers, so it never claims too much: before a promise leaves, when the
+//! node is idle, at a clean stop, and each second. What was acknowledged within the last second,
+//! and a store that is rolled back together with this file, only peers can notice.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

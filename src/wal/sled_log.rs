@@ -2,22 +2,23 @@
 //!
 //! What was found in the source of 0.34.7, and what is done about it:
 //!
-//! - `flush` ends in `sync_file_range`: `disk::hook` makes that an `fdatasync` and counts; here each
-//!   flush must have raised the count, and opening refuses where it does not.
+//! - `flush` ends in `sync_file_range`: `disk::hook` makes that an `fdatasync` and counts; here
+//!   each flush must have raised the count, and opening refuses where it does not.
 //! - A page above a quarter of a segment goes to `blobs/`, which is never synced: values are small
 //!   (`group::VALUE_BYTES_MAX`), and a file in `blobs/` at open is damage.
 //! - A kill while it starts can leave `snap.*.generating`, and then nothing opens it any more: such
 //!   files are removed first, under our own lock.
 //! - Damage makes it panic, or leave out the tail: a panic or `Corruption` while opening means
 //!   *damaged*, never *empty*; the tail is the high-water file's business.
-//! - `flush_every_ms(None)`: its background thread would sync on its own and only log a failure. One
-//!   thread uses the store; no transactions, no subscribers, no asynchronous flush.
+//! - `flush_every_ms(None)`: its background thread would sync on its own and only log a failure.
+//!   One thread uses the store; no transactions, no subscribers, no asynchronous flush.
 //! - Its cache would take a gigabyte: [`CACHE_BYTES`]. The log is read once, at the start.
 //! - A dropped instance gives its own lock back late: tried again for a second.
 
 use std::fs::{self, OpenOptions};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::error::Error;
@@ -44,11 +45,15 @@ pub(super) struct SledLog {
     registration: hook::Registration,
 }
 
+/// Whether a log is open: what sled complains of before, its `open` returns as well.
+static OPEN: AtomicBool = AtomicBool::new(false);
+
 /// Whether a line that sled logs tells of an error that it goes on with: the process must end then.
 /// For the process's logger.
 #[must_use]
 pub fn is_fatal_log(target: &str, level: log::Level) -> bool {
-    level == log::Level::Error && (target == "sled" || target.starts_with("sled::"))
+    let is_sled = target == "sled" || target.starts_with("sled::");
+    is_sled && level == log::Level::Error && OPEN.load(Ordering::Acquire)
 }
 
 impl SledLog {
@@ -66,6 +71,7 @@ impl SledLog {
         let registration = hook::register(file).map_err(io)?;
         let db = open_patiently(folder)?;
         let log = SledLog { folder: folder.to_owned(), db, registration };
+        OPEN.store(true, Ordering::Release);
         log.prove()?;
         sync::folder(folder).map_err(io)?;
         Ok(log)

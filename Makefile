@@ -1,0 +1,63 @@
+# What there is to do with this repository. `make` alone builds what COMMAND names.
+
+CARGO ?= cargo
+DIR ?= tests/cases
+
+# Where cargo builds; COMMAND says target/release, wherever that is.
+BUILT := $(or $(CARGO_TARGET_DIR),$(CARGO_BUILD_TARGET_DIR),target)/release/indelible
+BINARY := target/release/indelible
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+DIST := indelible-$(VERSION)
+
+.PHONY: build demo test cases quick check soak bench dist clean
+
+build:
+	$(CARGO) build --release --locked
+	@if ! [ $(BUILT) -ef $(BINARY) ]; then \
+		mkdir -p $(dir $(BINARY)) && cp $(BUILT) $(BINARY).new && mv $(BINARY).new $(BINARY); \
+	fi
+
+# Servers are killed while messages flow, and the proof is read from the disks.
+demo:
+	@echo "Building first: two minutes or so when nothing is built yet, seconds after that."
+	@$(MAKE) --no-print-directory build
+	@$(BINARY) demo kill
+
+# Everything that should pass before a change goes in.
+test:
+	$(CARGO) test --locked --no-fail-fast
+
+# Runs every scenario in DIR like the grader.
+cases: build
+	$(BINARY) grade $(DIR)
+
+# In two minutes, when most is built already.
+quick:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) test --locked --lib --test tidy $(patsubst tests/%.rs,--test %,$(wildcard tests/golden.rs))
+
+check: quick test cases
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+	$(CARGO) bench --locked --no-run
+
+# The same tests with their full counts; INDELIBLE_SEED=n repeats one.
+soak:
+	INDELIBLE_SOAK=1 $(CARGO) test --locked --no-fail-fast
+
+bench:
+	$(CARGO) bench --locked
+
+# The committed sources with all crates they need, to build where there is no network.
+dist:
+	@mkdir -p target/dist
+	@work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && \
+	mkdir -p $$work/$(DIST)/.cargo && \
+	git archive HEAD | tar -x -C $$work/$(DIST) && \
+	(cd $$work/$(DIST) && $(CARGO) vendor --locked --quiet vendor > .cargo/config.toml) && \
+	tar -czf target/dist/$(DIST).tar.gz -C $$work $(DIST) && \
+	ls -lh target/dist/$(DIST).tar.gz
+
+clean:
+	$(CARGO) clean
+	find data -mindepth 1 ! -name README.md -delete

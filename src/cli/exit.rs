@@ -1,0 +1,113 @@
+//! The one table of exit statuses, after sysexits, and the errors that lead to them.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use crate::cluster;
+use crate::server;
+use crate::transport::listener;
+use crate::wal;
+
+/// The table, as `--help` shows it.
+pub(super) const TABLE: &str = "\
+Exit statuses:
+   0  done
+  64  the command line is wrong
+  66  a store or file is missing
+  69  no quorum, no answer, or the port is taken
+  73  a store exists already
+  74  the disk failed, is full, or a store is damaged
+  75  busy: a store is in use
+  78  a bad cluster file, or a store of another node or cluster
+Every flag can also be given by its environment variable; the flag wins.";
+
+/// The statuses of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Status {
+    Usage = 64,
+    Missing = 66,
+    Unavailable = 69,
+    Internal = 70,
+    Exists = 73,
+    Disk = 74,
+    Busy = 75,
+    Config = 78,
+}
+
+/// Why the program ends without having done what it was asked: one line, and a status.
+#[derive(Debug)]
+pub(super) struct Failure {
+    status: Status,
+    line: String,
+}
+
+impl Failure {
+    pub(super) fn new(status: Status, line: impl fmt::Display) -> Failure {
+        Failure { status, line: line.to_string().replace('\n', " ") }
+    }
+
+    /// Something that the operating system refused and that has no status of its own.
+    pub(super) fn system(error: &std::io::Error) -> Failure {
+        let full = [std::io::ErrorKind::StorageFull, std::io::ErrorKind::FileTooLarge];
+        if full.contains(&error.kind()) {
+            return Failure::new(Status::Disk, error);
+        }
+        Failure::new(Status::Internal, error)
+    }
+
+    #[allow(clippy::print_stderr)]
+    pub(super) fn report(&self) -> ExitCode {
+        eprintln!("indelible: {}", self.line);
+        ExitCode::from(self.status as u8)
+    }
+}
+
+/// What clap has to say: help goes to stdout and is no failure, the rest is usage.
+pub(super) fn usage(error: &clap::Error) -> ExitCode {
+    // If the terminal is gone there is nobody to tell.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(Status::Usage as u8) } else { ExitCode::SUCCESS }
+}
+
+impl From<cluster::Error> for Failure {
+    fn from(error: cluster::Error) -> Failure {
+        let status = match &error {
+            cluster::Error::Io { error, .. } if error.kind() == std::io::ErrorKind::NotFound => {
+                Status::Missing
+            }
+            cluster::Error::Io { .. } | cluster::Error::Bad { .. } => Status::Config,
+            cluster::Error::Flags(_) => Status::Usage,
+        };
+        Failure::new(status, error)
+    }
+}
+
+impl From<wal::Error> for Failure {
+    fn from(error: wal::Error) -> Failure {
+        let status = match &error {
+            wal::Error::Missing(_) => Status::Missing,
+            wal::Error::Exists(_) => Status::Exists,
+            wal::Error::Locked { .. } => Status::Busy,
+            wal::Error::Foreign { .. } | wal::Error::Newer { .. } => Status::Config,
+            wal::Error::Damaged { .. } | wal::Error::Full { .. } | wal::Error::Io { .. } => {
+                Status::Disk
+            }
+        };
+        Failure::new(status, error)
+    }
+}
+
+impl From<server::Error<wal::Error>> for Failure {
+    fn from(error: server::Error<wal::Error>) -> Failure {
+        match error {
+            server::Error::Log(error) => Failure::from(error),
+            server::Error::Listen(listener::Error::Unknown(..)) => {
+                Failure::new(Status::Config, error)
+            }
+            server::Error::Listen(_) => Failure::new(Status::Unavailable, error),
+            server::Error::Stranger(_) => Failure::new(Status::Config, error),
+            server::Error::System(error) => Failure::system(&error),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What people see: flags, tables, exit statuses, logs. No protocol and no disk logic here.
+
+mod args;
+mod bench;
+mod chat;
+mod exit;
+mod inspect;
+mod logging;
+mod node;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Subcommand};
+
+use exit::Failure;
+
+/// Persistent Multi-Paxos nodes on a write-ahead log, and a chat room on top.
+///
+/// A cluster is described by a file (or by --cluster and --peer). Each member makes its store once
+/// with `format`, and then runs as `node`. `chat` talks in the room, `status` tells how the nodes
+/// are, `inspect` reads a store offline. `master` drives a whole cluster on this machine from
+/// commands on standard input.
+#[derive(clap::Parser)]
+#[command(name = "indelible", version, max_term_width = 100, after_help = exit::TABLE)]
+struct Cli {
+    /// What to log, to stderr: error, warn, info, debug, trace, or a filter such as
+    /// `warn,indelible::transport=debug`
+    #[arg(long, global = true, env = "INDELIBLE_LOG", default_value = "warn")]
+    log: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make the store of a member
+    Format(node::FormatArgs),
+    /// Run a member
+    Node(node::NodeArgs),
+    /// Talk in the room: lines from stdin, decided lines to stdout
+    Chat(chat::ChatArgs),
+    /// How each member is
+    Status(status::StatusArgs),
+    /// Measure: clients that each wait for the answer before they ask again
+    Bench(bench::BenchArgs),
+    /// Read a store offline: promise, accepted, decided, holes
+    Inspect(inspect::InspectArgs),
+}
+
+/// The program: parses the command line, runs what it asks for, and says how it went.
+#[must_use]
+pub fn main() -> ExitCode {
+    let matches = match Cli::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return exit::usage(&error),
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => return exit::usage(&error),
+    };
+    if let Err(failure) = logging::init(&cli.log) {
+        return failure.report();
+    }
+    let done = match cli.command {
+        Command::Format(args) => node::format(&args),
+        Command::Node(args) => node::run(args),
+        Command::Chat(args) => chat::run(args),
+        Command::Status(args) => status::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// A runtime on this very thread: no process needs more than one for its sockets.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::system(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_every_flag_has_a_twin() {
+        let command = Cli::command();
+        command.clone().debug_assert();
+        for command in command.get_subcommands() {
+            for argument in command.get_arguments().filter(|it| it.get_long().is_some()) {
+                let (name, flag) = (command.get_name(), argument.get_id());
+                let twin = argument.get_env().map(|env| env.to_string_lossy().into_owned());
+                let is_own = matches!(flag.as_str(), "help" | "version");
+                let named = twin.is_some_and(|env| env.starts_with("INDELIBLE_"));
+                assert!(is_own || named, "{name} --{flag} has no environment twin");
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! `indelible format` and `indelible node`: a member's store, and its process.
+
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::args::ClusterArgs;
+use super::exit::{Failure, Status};
+use crate::local::tied;
+use crate::paxos::{Incarnation, NodeId};
+use crate::server;
+use crate::services::chat::Chat;
+use crate::wal::{Identity, Options, Store};
+
+/// Make the store of a member, once, before it first runs.
+///
+/// A node never makes one by itself: a member that starts empty under its old name has forgotten
+/// what it promised. Machines need not talk to each other for this; the cluster's name is its
+/// identity.
+///
+///   indelible format --cluster-file room.toml --id 0 --store /var/lib/indelible/0
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct FormatArgs {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Which member
+    #[arg(long, env = "INDELIBLE_ID")]
+    id: u16,
+    /// The folder to make
+    #[arg(long, env = "INDELIBLE_STORE", value_name = "DIR")]
+    store: PathBuf,
+    /// Disk space held back for a full disk, in bytes; 0 for none
+    #[arg(long, env = "INDELIBLE_BALLAST", default_value_t = Options::BALLAST_DEFAULT)]
+    ballast: u64,
+}
+
+/// Run a member, in the foreground, until SIGTERM or Ctrl-C.
+///
+/// What it acknowledges is on its disk first. When it is killed, or the power goes, start it again
+/// the same way: it reads its log, and fetches from the others what it missed.
+///
+///   indelible node --cluster-file room.toml --id 0 --store /var/lib/indelible/0
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct NodeArgs {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Which member
+    #[arg(long, env = "INDELIBLE_ID")]
+    id: u16,
+    /// Its store
+    #[arg(long, env = "INDELIBLE_STORE", value_name = "DIR")]
+    store: PathBuf,
+    /// Obey orders to fail: for test harnesses only
+    #[arg(long, env = "INDELIBLE_ALLOW_FAULTS")]
+    allow_faults: bool,
+    /// End at once when this process, which holds our standard input, ends
+    #[arg(long, env = "INDELIBLE_TIED", value_name = "PID", hide = true)]
+    tied: Option<u32>,
+}
+
+pub(super) fn format(args: &FormatArgs) -> Result<(), Failure> {
+    let cluster = args.cluster.cluster()?;
+    let node = NodeId(args.id);
+    if cluster.member(node).is_none() {
+        let line = format!("--id {}: the cluster has {} members", args.id, cluster.members());
+        return Err(Failure::new(Status::Usage, line));
+    }
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let identity = Identity::new(&cluster.name, node, Incarnation(since.as_millis() as u64));
+    Store::format(&args.store, &identity, Options { ballast_bytes: args.ballast })?;
+    tracing::info!(store = %args.store.display(), "made");
+    Ok(())
+}
+
+pub(super) fn run(args: NodeArgs) -> Result<(), Failure> {
+    if let Some(parent) = args.tied {
+        tied::die_with(parent).map_err(|error| Failure::system(&error))?;
+        tied::end_with_stdin().map_err(|error| Failure::system(&error))?;
+    }
+    let cluster = args.cluster.cluster()?;
+    let node = NodeId(args.id);
+    let store = Store::open_as(&args.store, &cluster.name, node)?;
+    let recovery = store.recovery();
+    tracing::info!(
+        node = args.id,
+        records = recovery.records,
+        cut = recovery.cut,
+        bytes = recovery.bytes,
+        took_ms = recovery.took.as_millis() as u64,
+        "recovered"
+    );
+    let incarnation = store.identity().incarnation;
+    let options = server::Options { node, incarnation, allow_faults: args.allow_faults };
+    super::runtime()?.block_on(async {
+        let stop = stopped().map_err(|error| Failure::system(&error))?;
+        Ok(server::run(&cluster, options, store, Chat, stop).await?)
+    })
+}
+
+/// Resolves when this process is asked to end.
+fn stopped() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => (),
+            _ = terminate.recv() => (),
+        }
+    })
+}

@@ -1,0 +1,131 @@
+//! `indelible status`: how each member is.
+
+use std::io::Write;
+use std::time::Duration;
+
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use super::args::ClusterArgs;
+use super::exit::{Failure, Status};
+use crate::client::Probe;
+use crate::cluster::{Cluster, Member};
+use crate::wire::client::{NodeStatus, Role};
+
+/// Ask each member how it is.
+///
+/// A row a member: what it does, its ballot and view (view v has the primary v mod n), the leader
+/// it hears, how far it has decided and applied, and the slots it lacks. Exit status 69 if no majority
+/// answered.
+///
+///   indelible status --cluster-file room.toml
+///   indelible status --cluster room --peer 0=a:7000 --peer 1=b:7000 --peer 2=c:7000 --json
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// For scripts: an array of objects
+    #[arg(long, env = "INDELIBLE_JSON")]
+    json: bool,
+    /// How long a member may take to answer
+    #[arg(long, env = "INDELIBLE_TIMEOUT", default_value = "2s")]
+    timeout: humantime::Duration,
+}
+
+type Asked<'a> = (&'a Member, Result<NodeStatus, String>);
+
+pub(super) fn run(args: &StatusArgs) -> Result<(), Failure> {
+    let cluster = args.cluster.cluster()?;
+    let asked = super::runtime()?.block_on(ask_all(&cluster, *args.timeout));
+    let answered = asked.iter().filter(|(_, status)| status.is_ok()).count();
+    let text = if args.json { to_json(&asked) } else { to_table(&asked) };
+    writeln!(std::io::stdout(), "{text}").map_err(|error| Failure::system(&error))?;
+    if answered < cluster.quorum() {
+        let line = format!("no quorum: {answered} of {} members answered", cluster.members());
+        return Err(Failure::new(Status::Unavailable, line));
+    }
+    Ok(())
+}
+
+async fn ask_all(cluster: &Cluster, patience: Duration) -> Vec<Asked<'_>> {
+    let ask = async |member: &Member| {
+        let mut probe = Probe::dial(&member.address, &cluster.name, patience).await?;
+        probe.status().await
+    };
+    let answers = join_all(cluster.nodes.iter().map(ask)).await;
+    let told = answers.into_iter().map(|status| status.map_err(|error| error.to_string()));
+    cluster.nodes.iter().zip(told).collect()
+}
+
+fn to_table(asked: &[Asked<'_>]) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.set_header([
+        "NODE", "ADDRESS", "ROLE", "BALLOT", "VIEW", "LEADER", "DECIDED", "APPLIED", "HOLES",
+        "STATE",
+    ]);
+    for (member, status) in asked {
+        let id = member.id.0.to_string();
+        match status {
+            Ok(it) => table.add_row(row(id, member, it)),
+            Err(error) => table.add_row([id, member.address.clone(), format!("({error})")]),
+        };
+    }
+    table.trim_fmt()
+}
+
+fn row(id: String, member: &Member, status: &NodeStatus) -> [String; 10] {
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let ranges = status.holes.iter().map(|(from, to)| format!("{from}..{to}"));
+    let holes = ranges.collect::<Vec<_>>().join(" ");
+    [
+        id,
+        member.address.clone(),
+        role(status.role).to_owned(),
+        or_none(status.ballot.map(|ballot| ballot.to_string())),
+        or_none(status.ballot.map(|ballot| ballot.view(status.members).to_string())),
+        or_none(status.leader.map(|leader| leader.0.to_string())),
+        status.decided.to_string(),
+        status.applied.to_string(),
+        or_none(Some(holes).filter(|holes| !holes.is_empty())),
+        format!("{:016x}", status.digest.hash),
+    ]
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Follower => "follower",
+        Role::Canvassing => "canvassing",
+        Role::Campaigning => "campaigning",
+        Role::Leader => "leader",
+    }
+}
+
+fn to_json(asked: &[Asked<'_>]) -> String {
+    let one = |(member, status): &Asked<'_>| -> Value {
+        let (id, address) = (member.id.0, &member.address);
+        match status {
+            Err(error) => json!({ "node": id, "address": address, "error": error }),
+            Ok(it) => json!({
+                "node": id,
+                "address": address,
+                "incarnation": it.incarnation.0,
+                "role": role(it.role),
+                "round": it.ballot.map(|ballot| ballot.round),
+                "view": it.ballot.map(|ballot| ballot.view(it.members)),
+                "leader": it.leader.map(|leader| leader.0),
+                "decided": it.decided.0,
+                "applied": it.applied.0,
+                "end": it.end.0,
+                "holes": it.holes.iter().map(|(from, to)| [from.0, to.0]).collect::<Vec<_>>(),
+                "catching_up": it.catching_up,
+                "outstanding": it.outstanding,
+                "state": format!("{:016x}", it.digest.hash),
+            }),
+        }
+    };
+    Value::from(asked.iter().map(one).collect::<Vec<_>>()).to_string()
+}

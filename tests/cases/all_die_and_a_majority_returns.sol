@@ -1,0 +1,2 @@
+0 0: kept by all
+1 0: kept by two

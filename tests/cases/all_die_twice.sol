@@ -1,0 +1,3 @@
+0 0: first life
+1 0: second life
+2 0: third life

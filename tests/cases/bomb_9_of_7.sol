@@ -1,0 +1,65 @@
+0 0: before the fuse
+1 0: fuse 9, message 0
+2 0: fuse 9, message 1
+3 0: fuse 9, message 2
+4 0: fuse 9, message 3
+5 0: fuse 9, message 4
+6 0: fuse 9, message 5
+7 0: fuse 9, message 6
+8 0: fuse 9, message 7
+9 0: fuse 9, message 8
+10 0: fuse 9, message 9
+11 0: fuse 9, message 10
+12 0: fuse 9, message 11
+13 0: fuse 9, message 12
+14 0: fuse 9, message 13
+15 0: fuse 9, message 14
+16 0: fuse 9, message 15
+17 0: fuse 9, message 16
+18 0: fuse 9, message 17
+19 0: fuse 9, message 18
+20 0: fuse 9, message 19
+0 0: before the fuse
+1 0: fuse 9, message 0
+2 0: fuse 9, message 1
+3 0: fuse 9, message 2
+4 0: fuse 9, message 3
+5 0: fuse 9, message 4
+6 0: fuse 9, message 5
+7 0: fuse 9, message 6
+8 0: fuse 9, message 7
+9 0: fuse 9, message 8
+10 0: fuse 9, message 9
+11 0: fuse 9, message 10
+12 0: fuse 9, message 11
+13 0: fuse 9, message 12
+14 0: fuse 9, message 13
+15 0: fuse 9, message 14
+16 0: fuse 9, message 15
+17 0: fuse 9, message 16
+18 0: fuse 9, message 17
+19 0: fuse 9, message 18
+20 0: fuse 9, message 19
+21 1: after the bang
+0 0: before the fuse
+1 0: fuse 9, message 0
+2 0: fuse 9, message 1
+3 0: fuse 9, message 2
+4 0: fuse 9, message 3
+5 0: fuse 9, message 4
+6 0: fuse 9, message 5
+7 0: fuse 9, message 6
+8 0: fuse 9, message 7
+9 0: fuse 9, message 8
+10 0: fuse 9, message 9
+11 0: fuse 9, message 10
+12 0: fuse 9, message 11
+13 0: fuse 9, message 12
+14 0: fuse 9, message 13
+15 0: fuse 9, message 14
+16 0: fuse 9, message 15
+17 0: fuse 9, message 16
+18 0: fuse 9, message 17
+19 0: fuse 9, message 18
+20 0: fuse 9, message 19
+21 1: after the bang

@@ -1,0 +1,10 @@
+0 0: nobody else counts 0
+1 0: nobody else counts 1
+2 0: nobody else counts 2
+3 0: nobody else counts 3
+4 0: nobody else counts 4
+5 0: nobody else counts 5
+6 0: nobody else counts 6
+7 0: nobody else counts 7
+8 0: nobody else counts 8
+9 0: nobody else counts 9

@@ -1,0 +1,2 @@
+0 0: both gone
+1 0: the rest talks

@@ -1,0 +1,2 @@
+0 0: the last that is heard
+0 0: the last that is heard

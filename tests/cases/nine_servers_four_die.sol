@@ -1,0 +1,10 @@
+0 0: after 0 deaths
+1 1: after 1 deaths
+2 2: after 2 deaths
+3 3: after 3 deaths
+4 4: after 4 deaths
+0 0: after 0 deaths
+1 1: after 1 deaths
+2 2: after 2 deaths
+3 3: after 3 deaths
+4 4: after 4 deaths

@@ -1,0 +1,3 @@
+0 0: alone
+0 0: alone
+1 0: alone again

@@ -1,0 +1,1 @@
+0 0: is anybody there?

@@ -1,0 +1,2 @@
+2 1: third
+2 1: third

@@ -1,0 +1,61 @@
+//! Trials over real processes, real disks and real sockets.
+//!
+//! One binary for all of them, so that they are linked once. Each module lists its trials; a trial
+//! whose tools are missing is skipped at run time and says so (`need`), how much is done is in
+//! `scale`, and two trials run at a time, for most of them are a whole cluster.
+//!
+//! A trial that needs a process of its own making runs this very binary again: with
+//! `--role NAME ARGS..` as its arguments it is not a test runner but the role of that name.
+
+#![allow(clippy::print_stderr, reason = "a test runner talks on stderr")]
+
+mod cases;
+mod master;
+mod need;
+mod processes;
+mod run;
+mod scale;
+mod scripts;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+/// What this binary does as a child process.
+type Role = fn(&[String]) -> ExitCode;
+
+/// The roles by name.
+const ROLES: &[(&str, Role)] = &[("sleep", processes::sleep_role)];
+
+/// Trials that run at the same time unless `--test-threads` says otherwise.
+const TRIALS_AT_ONCE: usize = 2;
+
+/// `EX_USAGE`.
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [flag, name, rest @ ..] = words.as_slice()
+        && flag == "--role"
+    {
+        return play(name, rest);
+    }
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = arguments.test_threads.or(Some(TRIALS_AT_ONCE));
+    scale::announce();
+    libtest_mimic::run(&arguments, trials()).exit_code()
+}
+
+fn play(name: &str, rest: &[String]) -> ExitCode {
+    let Some((_, role)) = ROLES.iter().find(|(known, _)| *known == name) else {
+        eprintln!("no role is called {name}");
+        return ExitCode::from(USAGE);
+    };
+    role(rest)
+}
+
+fn trials() -> Vec<Trial> {
+    let parts =
+        [need::trials(), processes::trials(), cases::trials(), master::trials(), scripts::trials()];
+    parts.into_iter().flatten().collect()
+}

@@ -1,0 +1,44 @@
+//! How much is done: little in `make test`, more in the soak; and from which seed.
+//!
+//! `INDELIBLE_SOAK=1` asks for the full counts. `INDELIBLE_SEED=n` repeats a run; without it the
+//! seed is drawn, and always printed.
+
+use std::sync::{OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// Random scripts for the master.
+pub(crate) fn scripts() -> u64 {
+    if soak() { 200 } else { 20 }
+}
+
+/// Whether the full counts are asked for.
+pub(crate) fn soak() -> bool {
+    std::env::var_os("INDELIBLE_SOAK").is_some_and(|soak| !soak.is_empty() && soak != "0")
+}
+
+/// The seed of this run: whatever a trial draws comes from it.
+pub(crate) fn seed() -> u64 {
+    static SEED: OnceLock<u64> = OnceLock::new();
+    *SEED.get_or_init(|| match std::env::var("INDELIBLE_SEED") {
+        Ok(text) => text.trim().parse().expect("INDELIBLE_SEED is a number below 2^64"),
+        Err(_) => fastrand::u64(..),
+    })
+}
+
+/// Says how this run can be repeated.
+pub(crate) fn announce() {
+    let full = if soak() { " INDELIBLE_SOAK=1" } else { "" };
+    eprintln!("the seed of this run: INDELIBLE_SEED={}{full}", seed());
+}
+
+/// Trials that measure time run alone; all that start a cluster hold the other side.
+static ALONE: RwLock<()> = RwLock::new(());
+
+/// Held by a trial beside which others may run.
+pub(crate) fn beside() -> RwLockReadGuard<'static, ()> {
+    ALONE.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Held by a trial that measures time.
+pub(crate) fn alone() -> RwLockWriteGuard<'static, ()> {
+    ALONE.write().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
