@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use super::parse::Command;
 use super::{Options, streams};
 use crate::cluster::MEMBERS_MAX;
-use crate::local::{self, Driven, Pause, Rig, Verdict};
+use crate::local::driven::{self, Driven};
+use crate::local::{self, Pause, Rig, Verdict};
 use crate::paxos::NodeId;
 use crate::wire::client::Order;
 
@@ -163,7 +164,14 @@ impl Room {
 
     async fn print(&mut self, client: usize) -> Result<(), Error> {
         let Some(driven) = self.clients.get_mut(client) else { return Ok(()) };
-        Ok(driven.log(streams::print).await?)
+        driven.ask_log().await?;
+        loop {
+            let (lines, is_last) = driven.log_piece().await?;
+            streams::print(&lines)?;
+            if is_last {
+                return Ok(());
+            }
+        }
     }
 
     /// Waits until the system is idle, and every client knows all that is decided.
@@ -175,7 +183,7 @@ impl Room {
             let has_majority = self.rig.has_majority();
             match self.rig.judge().await {
                 Verdict::Idle(applied) => {
-                    let is_clear = |client: &local::driven::State| {
+                    let is_clear = |client: &driven::State| {
                         client.seen >= applied && (client.pending == 0 || !has_majority)
                     };
                     // A node that died meanwhile may have been the majority, or the leader.
@@ -196,7 +204,7 @@ impl Room {
         }
     }
 
-    async fn client_states(&mut self) -> Result<Vec<local::driven::State>, Error> {
+    async fn client_states(&mut self) -> Result<Vec<driven::State>, Error> {
         let mut states = Vec::with_capacity(self.clients.len());
         for client in &mut self.clients {
             states.push(client.sync().await?);

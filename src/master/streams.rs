@@ -5,7 +5,6 @@ use std::os::fd::AsFd;
 use std::thread;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
@@ -40,17 +39,14 @@ pub(super) fn lines() -> io::Result<mpsc::Receiver<Vec<u8>>> {
     Ok(lines)
 }
 
-/// Prints lines, each whole; waits until they are taken.
+/// Prints lines that have their ends; waits until they are taken.
 ///
 /// # Errors
 ///
 /// If nobody reads them.
-pub(super) fn print(lines: Vec<Bytes>) -> io::Result<()> {
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    for line in lines {
-        out.write_all(&line)?;
-        out.write_all(b"\n")?;
-    }
+pub(super) fn print(lines: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(lines)?;
     out.flush()
 }
 
