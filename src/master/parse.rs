@@ -138,7 +138,10 @@ mod tests {
             (b"sendMessage 0 3 1: hm", said(0, b"3 1: hm")),
             (b"sendMessage 0 allClear", said(0, b"allClear")),
             (b"sendMessage 0 \xff\x00\xc3(", said(0, b"\xff\x00\xc3(")),
-            ("sendMessage 0 gr\u{fc}\u{df} \u{a0}".as_bytes(), said(0, "gr\u{fc}\u{df} \u{a0}".as_bytes())),
+            (
+                "sendMessage 0 gr\u{fc}\u{df} \u{a0}".as_bytes(),
+                said(0, "gr\u{fc}\u{df} \u{a0}".as_bytes()),
+            ),
             (b"sendMessage 7", said(7, b"")),
             (b"sendMessage 7 ", said(7, b"")),
             (b"sendMessage 7    \r\n", said(7, b"")),
