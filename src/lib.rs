@@ -5,6 +5,7 @@ pub mod client;
 pub mod cluster;
 pub mod disk;
 pub mod local;
+pub mod master;
 pub mod node;
 pub mod paxos;
 pub mod rsm;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use crate::cluster;
+use crate::local;
 use crate::server;
 use crate::transport::listener;
 use crate::wal;
@@ -12,6 +13,7 @@ use crate::wal;
 pub(super) const TABLE: &str = "\
 Exit statuses:
    0  done
+   1  done, and the answer is no: a case failed
   64  the command line is wrong
   66  a store or file is missing
   69  no quorum, no answer, or the port is taken
@@ -24,31 +26,43 @@ Every flag can also be given by its environment variable; the flag wins.";
 /// The statuses of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Status {
+pub enum Status {
+    /// Done, and the answer is no.
+    Failed = 1,
+    /// The command line is wrong.
     Usage = 64,
+    /// A store or file is missing.
     Missing = 66,
+    /// No quorum, no answer, or the port is taken.
     Unavailable = 69,
+    /// Something that should not happen.
     Internal = 70,
+    /// A store exists already.
     Exists = 73,
+    /// The disk failed, is full, or a store is damaged.
     Disk = 74,
+    /// A store is in use.
     Busy = 75,
+    /// A bad cluster file, or a store of another node or cluster.
     Config = 78,
 }
 
 /// Why the program ends without having done what it was asked: one line, and a status.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub struct Failure {
     status: Status,
     line: String,
 }
 
 impl Failure {
-    pub(super) fn new(status: Status, line: impl fmt::Display) -> Failure {
+    /// A status, and why.
+    pub fn new(status: Status, line: impl fmt::Display) -> Failure {
         Failure { status, line: line.to_string().replace('\n', " ") }
     }
 
     /// Something that the operating system refused and that has no status of its own.
-    pub(super) fn system(error: &std::io::Error) -> Failure {
+    #[must_use]
+    pub fn system(error: &std::io::Error) -> Failure {
         let full = [std::io::ErrorKind::StorageFull, std::io::ErrorKind::FileTooLarge];
         if full.contains(&error.kind()) {
             return Failure::new(Status::Disk, error);
@@ -95,6 +109,19 @@ impl From<wal::Error> for Failure {
             }
         };
         Failure::new(status, error)
+    }
+}
+
+impl From<local::Error> for Failure {
+    fn from(error: local::Error) -> Failure {
+        match error {
+            local::Error::Store(error) => Failure::from(error),
+            local::Error::Cluster(error) => Failure::from(error),
+            local::Error::System(_, _) => Failure::new(Status::Internal, error),
+            local::Error::NotReady(..) | local::Error::NotIdle(..) => {
+                Failure::new(Status::Unavailable, error)
+            }
+        }
     }
 }
 

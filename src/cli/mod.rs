@@ -1,11 +1,14 @@
 //! What people see: flags, tables, exit statuses, logs. No protocol and no disk logic here.
 
+mod answer;
 mod args;
 mod bench;
 mod chat;
 mod exit;
+mod grade;
 mod inspect;
 mod logging;
+mod master;
 mod node;
 mod status;
 
@@ -13,7 +16,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Subcommand};
 
-use exit::Failure;
+pub use exit::{Failure, Status};
+pub use master::{Master, MasterArgs};
 
 /// Persistent Multi-Paxos nodes on a write-ahead log, and a chat room on top.
 ///
@@ -46,11 +50,16 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Read a store offline: promise, accepted, decided, holes
     Inspect(inspect::InspectArgs),
+    /// Drive a whole system on this machine from commands on stdin
+    Master(master::MasterArgs),
+    /// Run the cases of a folder like the grader
+    Grade(grade::GradeArgs),
 }
 
-/// The program: parses the command line, runs what it asks for, and says how it went.
+/// The program: parses the command line, runs what it asks for, and says how it went. The master
+/// stands beside this module, not below, and so is handed in.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main(master: Master<'_>) -> ExitCode {
     let matches = match Cli::command().try_get_matches() {
         Ok(matches) => matches,
         Err(error) => return exit::usage(&error),
@@ -59,25 +68,35 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return exit::usage(&error),
     };
-    if let Err(failure) = logging::init(&cli.log) {
-        return failure.report();
+    match run(cli, master) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
     }
-    let done = match cli.command {
+}
+
+fn run(cli: Cli, master: Master<'_>) -> Result<(), Failure> {
+    // A master's standard error stays empty: its children log, into files.
+    if !matches!(cli.command, Command::Master(_)) {
+        logging::init(&cli.log)?;
+    }
+    match cli.command {
         Command::Format(args) => node::format(&args),
         Command::Node(args) => node::run(args),
         Command::Chat(args) => chat::run(args),
         Command::Status(args) => status::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Inspect(args) => inspect::run(&args),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Command::Master(args) => master::run(args, cli.log, master),
+        Command::Grade(args) => grade::run(&args),
     }
 }
 
 /// A runtime on this very thread: no process needs more than one for its sockets.
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+///
+/// # Errors
+///
+/// If the operating system has none to give.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -17,6 +17,7 @@ use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 use super::process::Process;
 use crate::paxos::Slot;
 use crate::wire::codec;
+use crate::wire::frame::BODY_BYTES_MAX;
 
 /// An order to a driven client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +62,9 @@ pub struct State {
 /// The longest frame either way, in bytes.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 
+/// The longest text, in bytes: with its sender it fits one request.
+pub const TEXT_BYTES_MAX: usize = BODY_BYTES_MAX - 4096;
+
 /// Our end of a driven client. Dropping it kills the client.
 #[derive(Debug)]
 pub struct Driven {
@@ -89,8 +93,11 @@ impl Driven {
     ///
     /// # Errors
     ///
-    /// If the client is gone.
+    /// If the client is gone, or the text is longer than [`TEXT_BYTES_MAX`] (`InvalidInput`).
     pub async fn send(&mut self, text: Bytes) -> io::Result<()> {
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         self.say(&Drive::Send(text)).await
     }
 
