@@ -52,7 +52,8 @@ impl Stranger {
     }
 
     async fn is_hung_up_on(&mut self) {
-        while self.hear::<FromNode>().await.is_some() {}
+        let hearing = async { while self.hear::<FromNode>().await.is_some() {} };
+        timeout(PATIENCE, hearing).await.expect("in time");
     }
 }
 
