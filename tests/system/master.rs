@@ -81,7 +81,9 @@ fn stopped_servers() -> Result<(), Failed> {
         std::thread::sleep(STOPPED.saturating_sub(since.elapsed()));
         server.signal(Signal::CONT);
         shown?;
+        // The next one is stopped only when the system has come to rest.
         master.say("allClear")?;
+        shows(&mut master, &log)?;
     }
     let wanted: String = log.iter().chain(&log).map(|line| format!("{line}\n")).collect();
     let finished = master.finish(b"printChatLog 0\nprintChatLog 1\n", LONG)?.cleanly()?;
