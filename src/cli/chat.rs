@@ -66,7 +66,8 @@ pub(super) fn run(args: ChatArgs) -> Result<(), Failure> {
         }
         let pages = client.subscribe(Slot(args.from)).await;
         let pages = pages.map_err(|error| Failure::new(Status::Internal, error))?;
-        let mut room = Room { client, pages, name: Bytes::from(args.name), pending: Vec::new() };
+        let (name, pending) = (Bytes::from(args.name), Vec::new());
+        let mut room = Room { client, pages, name, pending, seen: Slot(0) };
         room.talk().await?;
         if args.follow { room.follow().await } else { room.finish(*args.wait).await }
     })
@@ -77,6 +78,8 @@ struct Room {
     pages: mpsc::Receiver<Page>,
     name: Bytes,
     pending: Vec<Ticket>,
+    /// Every line below is printed.
+    seen: Slot,
 }
 
 impl Room {
@@ -99,7 +102,7 @@ impl Room {
                     }
                     line.clear();
                 }
-                page = self.pages.recv() => print(page)?,
+                page = self.pages.recv() => print(page, &mut self.seen)?,
             }
         }
     }
@@ -116,7 +119,7 @@ impl Room {
                     self.pending.push(ticket.map_err(|error| Failure::new(Status::Usage, error))?);
                     return Ok(());
                 }
-                page = self.pages.recv() => print(page)?,
+                page = self.pages.recv() => print(page, &mut self.seen)?,
             }
         }
     }
@@ -140,19 +143,15 @@ impl Room {
                             return Err(Failure::new(Status::Unavailable, line));
                         }
                     },
-                    page = self.pages.recv() => print(page)?,
+                    page = self.pages.recv() => print(page, &mut self.seen)?,
                 }
             };
         }
         let patience = if last.is_some() { until } else { Instant::now() + FIRST_WORD };
-        let mut seen = Slot(0);
         // Own messages must show; without any, what is there comes in one go.
-        while last.is_some_and(|last| seen <= last) || last.is_none() {
+        while last.is_none_or(|last| self.seen <= last) {
             match timeout_at(patience, self.pages.recv()).await {
-                Ok(page) => {
-                    seen = page.as_ref().map_or(seen, |page| page.next);
-                    print(page)?;
-                }
+                Ok(page) => print(page, &mut self.seen)?,
                 Err(_) => break,
             }
         }
@@ -162,15 +161,16 @@ impl Room {
     async fn follow(mut self) -> Result<(), Failure> {
         loop {
             tokio::select! {
-                page = self.pages.recv() => print(page)?,
+                page = self.pages.recv() => print(page, &mut self.seen)?,
                 _ = tokio::signal::ctrl_c() => return Ok(()),
             }
         }
     }
 }
 
-fn print(page: Option<Page>) -> Result<(), Failure> {
+fn print(page: Option<Page>, seen: &mut Slot) -> Result<(), Failure> {
     let Some(page) = page else { return Ok(()) };
+    *seen = page.next;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let write = |out: &mut dyn Write| {
         for entry in &page.entries {

@@ -83,30 +83,45 @@ impl Replica {
         self.office.intake().map_or(0, super::intake::Intake::outstanding)
     }
 
-    /// The slot after the last that is accepted, decided or given away here.
+    /// The slot after the last that is decided, or proposed in the ballot that is promised here. What
+    /// an older ballot left above is no business of anybody's: nobody will adopt it.
     #[must_use]
     pub fn end(&self) -> Slot {
-        let proposed = match &self.office {
-            Office::Lead(lead) => lead.commander.next(),
-            Office::None | Office::Campaign(_) => Slot(0),
-        };
-        self.acceptor.state.end().max(proposed).max(self.learner.decided())
+        let decided = self.learner.decided();
+        match &self.office {
+            Office::Lead(lead) => decided.max(lead.commander.next()),
+            Office::None | Office::Campaign(_) => {
+                self.proposed().last().map_or(decided, Slot::next)
+            }
+        }
     }
 
     /// Slots below the end that hold nothing: ranges `from..to`.
     #[must_use]
     pub fn holes(&self) -> Vec<(Slot, Slot)> {
-        let mut holes = Vec::new();
         let mut next = self.learner.decided();
-        for (slot, _) in self.acceptor.state.votes(next) {
-            if slot > next {
-                holes.push((next, slot));
+        match &self.office {
+            Office::Lead(lead) => {
+                let open = lead.commander.holes().iter().filter(|(_, to)| *to > next);
+                open.map(|(from, to)| ((*from).max(next), *to)).collect()
             }
-            next = slot.next();
+            Office::None | Office::Campaign(_) => {
+                let mut holes = Vec::new();
+                for slot in self.proposed() {
+                    if slot > next {
+                        holes.push((next, slot));
+                    }
+                    next = slot.next();
+                }
+                holes
+            }
         }
-        if let Office::Lead(lead) = &self.office {
-            holes.extend(lead.commander.holes().iter().filter(|(from, _)| *from >= next));
-        }
-        holes
+    }
+
+    /// The undecided slots that hold what the promised ballot proposed.
+    fn proposed(&self) -> impl Iterator<Item = Slot> {
+        let promised = self.acceptor.promised();
+        let votes = self.acceptor.state.votes(self.learner.decided());
+        votes.filter(move |(_, vote)| vote.ballot == promised).map(|(slot, _)| slot)
     }
 }

@@ -11,7 +11,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::Progress;
 use super::bomb::Ways;
-use super::jobs::{Job, Reply};
+use super::jobs::{Job, Waiting};
+use super::line::Line;
 use crate::node::{Event, Node, Output};
 use crate::paxos::{ClientId, NodeId, Wal};
 use crate::rsm::StateMachine;
@@ -21,8 +22,15 @@ use crate::wire::client::{FromNode, Order, Role};
 /// Jobs handled in one turn at most.
 const TURN_MAX: usize = 1024;
 
-/// How often the node is told that time passed, if nothing else happens.
-const TICK: Duration = Duration::from_millis(10);
+/// How often the node is told that time passed, if nothing else happens; more often where the
+/// election timeout is short.
+const TICK_MAX: Duration = Duration::from_millis(10);
+
+/// Ticks in an election timeout, at least.
+const TICKS: u32 = 40;
+
+/// How often clients hear that this thread lives.
+const BEAT: Duration = Duration::from_millis(100);
 
 /// Bytes in one page of the archive.
 const PAGE_BYTES: usize = 256 << 10;
@@ -32,10 +40,12 @@ pub(super) struct Drive<W, M> {
     node: Node<W, M>,
     ways: Ways,
     publish: watch::Sender<Progress>,
-    routes: BTreeMap<ClientId, Reply>,
-    queries: BTreeMap<u64, (u64, Reply)>,
+    routes: BTreeMap<ClientId, Line>,
+    queries: BTreeMap<u64, (u64, Line)>,
     queries_asked: u64,
+    tick: Duration,
     ticked: Instant,
+    beat: Instant,
     is_settled: bool,
 }
 
@@ -44,6 +54,7 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
         node: Node<W, M>,
         peers: Vec<(NodeId, Outgoing)>,
         publish: watch::Sender<Progress>,
+        election: Duration,
     ) -> Drive<W, M> {
         Drive {
             node,
@@ -52,19 +63,24 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
             routes: BTreeMap::new(),
             queries: BTreeMap::new(),
             queries_asked: 0,
+            tick: (election / TICKS).clamp(Duration::from_millis(1), TICK_MAX),
             ticked: Instant::now(),
+            beat: Instant::now(),
             is_settled: false,
         }
     }
 
     /// Until told to stop, or the log fails.
-    pub(super) fn run(mut self, mut inbox: mpsc::Receiver<Job>) -> Result<(), W::Error> {
+    pub(super) fn run(
+        mut self,
+        mut inbox: mpsc::UnboundedReceiver<Waiting>,
+    ) -> Result<(), W::Error> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime.expect("a timer needs nothing that can be refused");
         let mut turn = Vec::with_capacity(TURN_MAX);
         loop {
             let waited = runtime.block_on(async {
-                tokio::time::timeout(TICK, inbox.recv_many(&mut turn, TURN_MAX)).await
+                tokio::time::timeout(self.tick, inbox.recv_many(&mut turn, TURN_MAX)).await
             });
             match waited {
                 Ok(0) => return self.node.settle(),
@@ -82,12 +98,12 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
     }
 
     /// Handles what was gathered. Whether that was the last of it.
-    fn turn(&mut self, turn: &mut Vec<Job>) -> Result<bool, W::Error> {
+    fn turn(&mut self, turn: &mut Vec<Waiting>) -> Result<bool, W::Error> {
         let mut events = Vec::with_capacity(turn.len() + 1);
         let mut later = Vec::new();
         events.extend(self.tick());
         let mut stop = false;
-        for job in turn.drain(..) {
+        for Waiting { job, .. } in turn.drain(..) {
             match job {
                 Job::Event(event) => events.push(event),
                 Job::Request(request, reply) => {
@@ -115,8 +131,8 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
             self.is_settled &= events.iter().all(|event| matches!(event, Event::Tick { .. }));
             let outputs = self.node.handle(events, &mut self.ways)?;
             self.answer(outputs);
-            self.publish();
         }
+        self.publish();
         for job in later {
             self.after(job);
         }
@@ -148,7 +164,7 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
                 let _ = done.send(self.obey(&order));
             }
             Job::Gone(client) => {
-                if self.routes.get(&client).is_some_and(mpsc::Sender::is_closed) {
+                if self.routes.get(&client).is_some_and(Line::is_closed) {
                     self.routes.remove(&client);
                 }
             }
@@ -182,23 +198,28 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
                 }
                 Output::Answer { id, result } => {
                     if let Some((id, reply)) = self.queries.remove(&id) {
-                        // A full queue is a client that does not read: its connection ends.
-                        let _ = reply.try_send(FromNode::Answer { id, result });
+                        reply.tell(FromNode::Answer { id, result });
                     }
                     continue;
                 }
             };
             if let Some(reply) = self.routes.get(&client)
-                && reply.try_send(answer).is_err()
+                && !reply.tell(answer)
             {
                 self.routes.remove(&client);
             }
         }
     }
 
-    fn publish(&self) {
-        let progress = Progress { applied: self.node.applied(), leader: self.node.leader() };
+    fn publish(&mut self) {
+        let is_beat = self.beat.elapsed() >= BEAT;
+        if is_beat {
+            self.beat = Instant::now();
+        }
+        let (applied, leader) = (self.node.applied(), self.node.leader());
         self.publish.send_if_modified(|held| {
+            let beats = held.beats + u64::from(is_beat);
+            let progress = Progress { applied, leader, beats };
             let changed = *held != progress;
             *held = progress;
             changed

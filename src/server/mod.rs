@@ -2,8 +2,8 @@
 //!
 //! Two threads. The main one runs all sockets and waits; the one named `node` owns the node and its
 //! disk, and is the only place that reads the clock. Between them: one bounded queue of jobs, a
-//! queue to each peer and to each client, and a watched pair of how far the node has applied and
-//! whom it follows. No lock is held anywhere.
+//! queue to each peer and to each client, and a watched note of how far the node has applied, whom
+//! it follows, and that its thread lives: clients are to leave a node whose disk has stalled.
 //!
 //! **Architecture invariant:** waiting and changing are apart. `select` waits and changes nothing;
 //! the node's thread changes and waits for nothing but the disk.
@@ -12,32 +12,34 @@ mod bomb;
 mod clients;
 mod drive;
 mod jobs;
+mod line;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::cluster::Cluster;
 use crate::node::Node;
 use crate::paxos::{Config, Incarnation, NodeId, Slot, Timing, Wal};
 use crate::rsm::StateMachine;
-use crate::transport::incoming::{Identity, Incoming, greet, hear_peer};
+use crate::transport::incoming::{Ear, Identity, Incoming, greet, hear_peer};
 use crate::transport::listener::{self, listen};
 use crate::transport::outgoing::{Outgoing, to_all};
+use crate::transport::prepare;
 use drive::Drive;
-use jobs::{JOBS_MAX, Job};
+use jobs::{Job, Lane};
 
-/// Connections of clients at a time.
+/// Connections of clients at a time. Peers need no number: each is heard on one.
 pub const CLIENTS_MAX: usize = 4096;
 
-/// Connections of peers at a time; they have a budget of their own, so that no crowd of clients
-/// keeps them out.
-pub const PEERS_MAX: usize = 256;
+/// Connections at a time whose callers have not said who they are: a budget of their own, so that
+/// neither clients nor silent strangers use up that of the others.
+pub const STRANGERS_MAX: usize = 512;
 
 /// What a server is told beside its cluster.
 #[derive(Clone, Debug)]
@@ -72,15 +74,29 @@ pub enum Error<E: std::error::Error> {
 struct Progress {
     applied: Slot,
     leader: Option<NodeId>,
+    /// Grows for as long as the node's thread lives.
+    beats: u64,
 }
 
-/// What the tasks of a server share: where jobs go, and how far the node has come.
+/// What the tasks of a server share.
 #[derive(Clone)]
 struct Desk {
     identity: Identity,
     allow_faults: bool,
-    jobs: mpsc::Sender<Job>,
+    /// Where jobs of clients go.
+    jobs: Lane,
+    /// Where messages of peers go.
+    news: Lane,
     progress: watch::Receiver<Progress>,
+    peers: Arc<Vec<Peer>>,
+    clients: Arc<Semaphore>,
+}
+
+/// Another node.
+struct Peer {
+    id: NodeId,
+    way: Outgoing,
+    ear: Ear,
 }
 
 /// Runs a node until `stop` resolves, or its log fails. Settles the log at the end.
@@ -114,35 +130,35 @@ where
         incarnation: options.incarnation,
         members: cluster.members(),
     };
-    let (jobs, inbox) = mpsc::channel(JOBS_MAX);
-    let first = Progress { applied: node.applied(), leader: None };
+    let (jobs, news, inbox) = jobs::queue();
+    let first = Progress { applied: node.applied(), ..Progress::default() };
     let (publish, progress) = watch::channel(first);
-    let peers = to_all(&cluster.nodes, &identity);
-    let ways = peers.clone();
-    let (ended, end) = oneshot::channel();
+    let ways = to_all(&cluster.nodes, &identity);
+    let peer =
+        |(id, way): &(NodeId, Outgoing)| Peer { id: *id, way: way.clone(), ear: Ear::default() };
+    let peers = Arc::new(ways.iter().map(peer).collect());
+    let (ended, mut end) = oneshot::channel();
+    let election = cluster.election;
     let thread = std::thread::Builder::new().name("node".to_owned()).spawn(move || {
         // If nobody waits for the end any more, the process is ending anyway.
-        let _ = ended.send(Drive::new(node, ways, publish).run(inbox));
+        let _ = ended.send(Drive::new(node, ways, publish, election).run(inbox));
     })?;
-    let desk = Desk { identity, allow_faults: options.allow_faults, jobs, progress };
-    let accepting = accept_all(listener, desk.clone(), peers);
+    let clients = Arc::new(Semaphore::new(CLIENTS_MAX));
+    let allow_faults = options.allow_faults;
+    let desk = Desk { identity, allow_faults, jobs, news, progress, peers, clients };
     let outcome = tokio::select! {
-        () = accepting => unreachable!("accepting never ends"),
+        () = accept_all(listener, desk.clone()) => unreachable!("accepting never ends"),
+        outcome = &mut end => outcome,
         () = stop => {
-            // The node's thread settles the log and ends.
-            let _ = desk.jobs.send(Job::Stop).await;
-            None
+            // The node's thread settles the log and ends; or it has ended already.
+            let _ = desk.jobs.push_now(Job::Stop);
+            end.await
         }
-        outcome = end => Some(outcome),
-    };
-    let failed = match outcome {
-        Some(Ok(outcome)) => outcome,
-        Some(Err(_)) | None => Ok(()),
     };
     if thread.join().is_err() {
         return Err(Error::System(std::io::Error::other("the node's thread panicked")));
     }
-    failed.map_err(Error::Log)
+    outcome.unwrap_or(Ok(())).map_err(Error::Log)
 }
 
 fn config(cluster: &Cluster, options: &Options) -> Config {
@@ -154,9 +170,8 @@ fn config(cluster: &Cluster, options: &Options) -> Config {
 }
 
 /// Takes calls for ever.
-async fn accept_all(listener: TcpListener, desk: Desk, peers: Vec<(NodeId, Outgoing)>) {
-    let clients = Arc::new(Semaphore::new(CLIENTS_MAX));
-    let callers = Arc::new(Semaphore::new(CLIENTS_MAX + PEERS_MAX));
+async fn accept_all(listener: TcpListener, desk: Desk) {
+    let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
     let mut tasks = JoinSet::new();
     loop {
         while tasks.try_join_next().is_some() {}
@@ -169,44 +184,35 @@ async fn accept_all(listener: TcpListener, desk: Desk, peers: Vec<(NodeId, Outgo
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&callers).try_acquire_owned() else { continue };
-        let (desk, peers, clients) = (desk.clone(), peers.clone(), Arc::clone(&clients));
-        tasks.spawn(async move {
-            take_call(stream, desk, peers, clients).await;
-            drop(place);
-        });
+        // Whoever finds no place is hung up on, and may call again.
+        if let Ok(place) = Arc::clone(&strangers).try_acquire_owned() {
+            tasks.spawn(take_call(stream, desk.clone(), place));
+        }
     }
 }
 
-async fn take_call(
-    stream: tokio::net::TcpStream,
-    desk: Desk,
-    peers: Vec<(NodeId, Outgoing)>,
-    clients: Arc<Semaphore>,
-) {
+async fn take_call(stream: TcpStream, desk: Desk, stranger: OwnedSemaphorePermit) {
     let address = stream.peer_addr().map_or_else(|_| "?".to_owned(), |a| a.to_string());
-    if stream.set_nodelay(true).is_err() {
+    if prepare(&stream).is_err() {
         return;
     }
     let leader = desk.progress.borrow().leader;
-    match greet(stream, &desk.identity, leader).await {
+    let seat = || Arc::clone(&desk.clients).try_acquire_owned().ok();
+    let greeted = greet(stream, &desk.identity, leader, seat).await;
+    drop(stranger);
+    let ended = match greeted {
         Ok(Incoming::Peer(from, frames)) => {
-            if let Some((_, way)) = peers.iter().find(|(id, _)| *id == from) {
-                way.nudge();
-            }
-            if let Err(reason) = hear_peer(from, &desk.identity, frames, &desk.jobs).await {
-                tracing::warn!(peer = from.0, %address, "connection ended: {reason}");
-            }
+            let Some(peer) = desk.peers.iter().find(|peer| peer.id == from) else { return };
+            peer.way.nudge();
+            let hearing = hear_peer(from, &desk.identity, frames, &peer.ear, &desk.news);
+            hearing.await.map_err(|reason| format!("{from}: {reason}"))
         }
-        Ok(Incoming::Client(id, frames)) => {
-            let Ok(_place) = clients.try_acquire() else {
-                tracing::warn!(%address, "connection ended: too many clients");
-                return;
-            };
-            if let Err(reason) = clients::serve(id, frames, desk).await {
-                tracing::warn!(client = %id, %address, "connection ended: {reason}");
-            }
-        }
-        Err(refused) => tracing::warn!(%address, "connection refused: {refused}"),
+        Ok(Incoming::Client(id, frames, _place)) => clients::serve(id, frames, leader, desk)
+            .await
+            .map_err(|reason| format!("client {id}: {reason}")),
+        Err(refused) => Err(refused.to_string()),
+    };
+    if let Err(reason) = ended {
+        tracing::warn!(%address, "connection ended: {reason}");
     }
 }

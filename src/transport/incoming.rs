@@ -1,8 +1,12 @@
 //! Incoming connections: who calls, and, for a peer, what it says.
+//!
+//! A peer is heard on one connection at a time, the newest: what it said on the one before is taken
+//! first, then its end is told, then the new one is heard. So its messages stay in order also when
+//! it comes back before its old connection is known to be dead.
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
 use super::{Frames, HELLO_PATIENCE};
@@ -24,13 +28,35 @@ pub struct Identity {
     pub members: u16,
 }
 
-/// A connection whose caller is known.
+/// A connection whose caller is known, and welcome.
 #[derive(Debug)]
-pub enum Incoming {
+pub enum Incoming<P> {
     /// Another node, with what it will say.
     Peer(NodeId, Frames),
-    /// A client or a tool.
-    Client(ClientId, Frames),
+    /// A client or a tool, and its place among them.
+    Client(ClientId, Frames, P),
+}
+
+/// Where a peer's words go.
+pub trait Sink: Send + Sync {
+    /// Takes what happened, of about so many bytes; waits while there is no room. `false`: nobody
+    /// wants to know any more.
+    fn take(&self, event: Event, bytes: usize) -> impl Future<Output = bool> + Send;
+}
+
+/// An ear for one peer.
+#[derive(Debug)]
+pub struct Ear {
+    /// Counts the connections of that peer.
+    turn: watch::Sender<u64>,
+    /// Held by the connection that is heard.
+    heard: Mutex<()>,
+}
+
+impl Default for Ear {
+    fn default() -> Ear {
+        Ear { turn: watch::Sender::new(0), heard: Mutex::new(()) }
+    }
 }
 
 /// Why a caller was sent away.
@@ -47,75 +73,104 @@ pub enum Refused {
     Unwelcome(String),
 }
 
-/// Hears who calls and answers: welcome, or why not.
+/// Hears who calls and answers: welcome, or why not. A client must find a place: `seat` gives it
+/// one, or `None` if all are taken.
 ///
 /// # Errors
 ///
 /// Why the caller was sent away.
-pub async fn greet(
+pub async fn greet<P>(
     stream: TcpStream,
     me: &Identity,
     leader: Option<NodeId>,
-) -> Result<Incoming, Refused> {
+    seat: impl FnOnce() -> Option<P>,
+) -> Result<Incoming<P>, Refused> {
     // The caller's kind is not known yet: until then only a short frame is allowed.
     let mut frames = Frames::new(stream, frame::codec(HELLO_BYTES_MAX));
     let first = timeout(HELLO_PATIENCE, frames.next()).await.map_err(|_| Refused::Silent)?;
     let bytes = first.ok_or(Refused::Silent)?;
     let bytes = bytes.map_err(|error| Refused::Foreign(error.to_string()))?;
     let hello: Hello = frame::open(&bytes).map_err(|error| Refused::Foreign(error.to_string()))?;
-    if let Err(reason) = judge(&hello, me) {
-        let refusal = frame::seal(&Greeting::Refused(reason.clone()));
-        // The caller may be gone already; then there is nobody to tell.
-        let _ = timeout(HELLO_PATIENCE, frames.send(refusal)).await;
-        return Err(Refused::Unwelcome(reason));
-    }
-    let welcome = frame::seal(&Greeting::Welcome { node: me.node, leader });
-    let sent = timeout(HELLO_PATIENCE, frames.send(welcome)).await;
+    let admitted = judge(&hello, me).and_then(|()| match hello.caller {
+        Caller::Peer { from, .. } => Ok(Admitted::Peer(from)),
+        Caller::Client { client } => match seat() {
+            Some(place) => Ok(Admitted::Client(client, place)),
+            None => Err("too many clients are connected".to_owned()),
+        },
+    });
+    let answer = match &admitted {
+        Ok(_) => Greeting::Welcome { node: me.node, leader },
+        Err(reason) => Greeting::Refused(reason.clone()),
+    };
+    // A caller that was refused may be gone already; then there is nobody to tell.
+    let sent = timeout(HELLO_PATIENCE, frames.send(frame::seal(&answer))).await;
+    let admitted = admitted.map_err(Refused::Unwelcome)?;
     sent.map_err(|_| Refused::Silent)?.map_err(|_| Refused::Silent)?;
-    Ok(match hello.caller {
-        Caller::Peer { from, .. } => {
+    Ok(match admitted {
+        Admitted::Peer(from) => {
             frames.codec_mut().set_max_frame_length(frame::PEER_BYTES_MAX);
             Incoming::Peer(from, frames)
         }
-        Caller::Client { client } => {
+        Admitted::Client(client, place) => {
             frames.codec_mut().set_max_frame_length(frame::REQUEST_BYTES_MAX);
-            Incoming::Client(client, frames)
+            Incoming::Client(client, frames, place)
         }
     })
 }
 
-/// Hands everything a peer says to `sink`, until the connection ends; then its reset.
+enum Admitted<P> {
+    Peer(NodeId),
+    Client(ClientId, P),
+}
+
+/// Hands everything a peer says to `sink`, until the connection ends; then its reset. A newer
+/// connection of the same peer ends this one.
 ///
 /// # Errors
 ///
 /// What was wrong, if it was a frame.
-pub async fn hear_peer<J: From<Event>>(
+pub async fn hear_peer(
+    from: NodeId,
+    me: &Identity,
+    frames: Frames,
+    ear: &Ear,
+    sink: &impl Sink,
+) -> Result<(), String> {
+    ear.turn.send_modify(|turn| *turn += 1);
+    let mut turn = ear.turn.subscribe();
+    let _heard = ear.heard.lock().await;
+    let outcome = tokio::select! {
+        biased;
+        // The sender lives as long as the ear, so this is a newer connection.
+        _ = turn.changed() => Ok(()),
+        outcome = hear(from, me, frames, sink) => outcome,
+    };
+    // If nobody wants to know, the node is stopping.
+    sink.take(Event::Reset(from), 0).await;
+    outcome
+}
+
+async fn hear(
     from: NodeId,
     me: &Identity,
     mut frames: Frames,
-    sink: &mpsc::Sender<J>,
+    sink: &impl Sink,
 ) -> Result<(), String> {
-    let outcome = loop {
+    loop {
         let bytes = match frames.next().await {
             Some(Ok(bytes)) => bytes,
-            Some(Err(error)) if is_malformed(&error) => break Err(error.to_string()),
-            Some(Err(_)) | None => break Ok(()),
+            Some(Err(error)) if is_malformed(&error) => return Err(error.to_string()),
+            Some(Err(_)) | None => return Ok(()),
         };
-        let envelope: Envelope = match frame::open(&bytes) {
-            Ok(envelope) => envelope,
-            Err(error) => break Err(error.to_string()),
-        };
+        let envelope: Envelope = frame::open(&bytes).map_err(|error| error.to_string())?;
         if envelope.from != from || envelope.to != me.node {
             let (one, two) = (envelope.from, envelope.to);
-            break Err(format!("a message from {one} to {two} on the connection from {from}"));
+            return Err(format!("a message from {one} to {two} on the connection from {from}"));
         }
-        if sink.send(J::from(Event::Message(envelope))).await.is_err() {
+        if !sink.take(Event::Message(envelope), bytes.len()).await {
             return Ok(());
         }
-    };
-    // If the sink is gone the node is stopping.
-    let _ = sink.send(J::from(Event::Reset(from))).await;
-    outcome
+    }
 }
 
 /// No hello is longer.
@@ -131,7 +186,8 @@ fn judge(hello: &Hello, me: &Identity) -> Result<(), String> {
     }
     if hello.cluster != me.cluster {
         let (theirs, ours) = (&hello.cluster, &me.cluster);
-        return Err(format!("this is cluster \"{ours}\", not \"{theirs}\""));
+        // Quoted, for theirs may hold anything, and ends up in logs.
+        return Err(format!("this is cluster {ours:?}, not {theirs:?}"));
     }
     match hello.caller {
         Caller::Client { .. } => Ok(()),

@@ -11,9 +11,12 @@
 pub mod incoming;
 pub mod listener;
 pub mod outgoing;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
@@ -22,3 +25,22 @@ pub const HELLO_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection cut into frames.
 pub type Frames = Framed<TcpStream, LengthDelimitedCodec>;
+
+/// A connection whose other end has vanished without a word (a machine that lost its power) is
+/// given up after about this long.
+const VANISHED: Duration = Duration::from_secs(20);
+
+/// Sets what every connection has: no delay of small writes, and an end when the other end vanishes.
+///
+/// # Errors
+///
+/// If the connection is over already.
+pub fn prepare(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new().with_time(VANISHED / 2).with_interval(VANISHED / 8);
+    socket.set_tcp_keepalive(&keepalive.with_retries(4))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(VANISHED))?;
+    Ok(())
+}

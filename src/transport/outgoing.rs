@@ -2,6 +2,7 @@
 //!
 //! What is said while there is no connection is lost, as in any network. A queue that overflows
 //! breaks its connection: better a break, which both sides notice, than a gap, which neither does.
+//! So from an overflow to the break nothing more is queued.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,21 +12,29 @@ use bytes::{BufMut, BytesMut};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 
 use super::incoming::Identity;
-use super::{Frames, HELLO_PATIENCE};
+use super::{Frames, HELLO_PATIENCE, prepare};
 use crate::cluster::Member;
-use crate::paxos::{Envelope, NodeId};
+use crate::paxos::{Command, Envelope, Message, NodeId};
 use crate::wire::frame;
 use crate::wire::hello::{Caller, Greeting, Hello};
 
 /// Messages that may wait for one peer.
 pub const QUEUE_MESSAGES_MAX: usize = 16 << 10;
 
-/// Messages written at a time.
+/// Bytes that may wait for one peer: several windows of the core, and no more, as a peer may be
+/// stopped for long.
+pub const QUEUE_BYTES_MAX: usize = 8 << 20;
+
+/// Messages taken from the queue at a time.
 const BATCH: usize = 256;
+
+/// Bytes gathered before they are written.
+const WRITE_BYTES: usize = 256 << 10;
 
 /// The shortest and the longest wait before dialling again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
@@ -36,15 +45,26 @@ const DIAL_PATIENCE: Duration = Duration::from_secs(2);
 /// The way to one peer. Clones lead the same way.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
-    queue: mpsc::Sender<Envelope>,
+    queue: mpsc::Sender<Waiting>,
     shared: Arc<Shared>,
+}
+
+/// A message in the queue, and what it weighs.
+#[derive(Debug)]
+struct Waiting {
+    envelope: Envelope,
+    bytes: usize,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     /// Messages queued and not yet written, or dropped.
     pending: AtomicUsize,
+    /// Their bytes.
+    pending_bytes: AtomicUsize,
+    /// A message found no room: the connection is to be broken.
     overflown: AtomicBool,
+    overflow: Notify,
     nudge: Notify,
 }
 
@@ -54,16 +74,26 @@ impl Outgoing {
     pub fn start(peer: Member, me: Identity) -> Outgoing {
         let (queue, messages) = mpsc::channel(QUEUE_MESSAGES_MAX);
         let shared = Arc::new(Shared::default());
-        tokio::spawn(Dialler { peer, me, messages, shared: Arc::clone(&shared), told: None }.run());
+        let batch = Vec::with_capacity(BATCH);
+        let dialler =
+            Dialler { peer, me, messages, batch, shared: Arc::clone(&shared), told: None };
+        tokio::spawn(dialler.run());
         Outgoing { queue, shared }
     }
 
-    /// Sends, or loses, a message. Never waits; may be called from any thread.
+    /// Sends, or loses, a message. Never waits; to be called from one thread, as the order counts.
     pub fn send(&self, envelope: Envelope) {
+        if self.shared.overflown.load(Ordering::Acquire) {
+            return;
+        }
+        let bytes = weight(&envelope.message);
         self.shared.pending.fetch_add(1, Ordering::AcqRel);
-        if self.queue.try_send(envelope).is_err() {
-            self.shared.pending.fetch_sub(1, Ordering::AcqRel);
+        let before = self.shared.pending_bytes.fetch_add(bytes, Ordering::AcqRel);
+        let has_room = before + bytes <= QUEUE_BYTES_MAX;
+        if !has_room || self.queue.try_send(Waiting { envelope, bytes }).is_err() {
+            self.shared.forget(1, bytes);
             self.shared.overflown.store(true, Ordering::Release);
+            self.shared.overflow.notify_one();
         }
     }
 
@@ -79,10 +109,52 @@ impl Outgoing {
     }
 }
 
+impl Shared {
+    /// These have reached the socket, or oblivion.
+    fn forget(&self, messages: usize, bytes: usize) {
+        self.pending.fetch_sub(messages, Ordering::AcqRel);
+        self.pending_bytes.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// Returns when a message found no room.
+    async fn overflows(&self) {
+        while !self.overflown.load(Ordering::Acquire) {
+            self.overflow.notified().await;
+        }
+    }
+}
+
+/// About what a message takes in the queue and on the wire.
+fn weight(message: &Message) -> usize {
+    /// More than what all but the commands take.
+    const FIXED_BYTES: usize = 128;
+    let commands = |commands: &[Command]| commands.iter().map(Command::weight).sum::<usize>();
+    let carried = match message {
+        Message::Accept(accept) => commands(&accept.run.commands),
+        Message::CatchUp(chunk) => commands(&chunk.commands),
+        Message::Promise(promise) => {
+            promise.accepted.iter().map(|pvalue| pvalue.command.weight()).sum()
+        }
+        Message::Prepare(_)
+        | Message::Preempted(_)
+        | Message::Accepted(_)
+        | Message::Resend(_)
+        | Message::Decide(_)
+        | Message::Heartbeat(_)
+        | Message::Echo(_)
+        | Message::Canvass(_)
+        | Message::CanvassAnswer(_)
+        | Message::CatchUpAsk(_) => 0,
+    };
+    FIXED_BYTES + carried
+}
+
 struct Dialler {
     peer: Member,
     me: Identity,
-    messages: mpsc::Receiver<Envelope>,
+    messages: mpsc::Receiver<Waiting>,
+    /// Taken from the queue and not yet written.
+    batch: Vec<Waiting>,
     shared: Arc<Shared>,
     /// The refusal that was logged last: once is enough.
     told: Option<String>,
@@ -128,7 +200,7 @@ impl Dialler {
                     self.shared.overflown.store(false, Ordering::Release);
                     return Some(outcome);
                 }
-                message = self.messages.recv() => self.lose(message?),
+                message = self.messages.recv() => self.lose(&message?),
             }
         }
     }
@@ -142,53 +214,74 @@ impl Dialler {
             tokio::select! {
                 () = &mut waiting => return Some(()),
                 () = shared.nudge.notified() => return Some(()),
-                message = self.messages.recv() => self.lose(message?),
+                message = self.messages.recv() => self.lose(&message?),
             }
         }
     }
 
-    fn lose(&self, _message: Envelope) {
-        self.shared.pending.fetch_sub(1, Ordering::AcqRel);
+    fn lose(&self, message: &Waiting) {
+        self.shared.forget(1, message.bytes);
     }
 
-    /// Writes what is queued until the connection breaks. `None`: nobody queues any more.
-    async fn talk(&mut self, mut stream: TcpStream) -> Option<()> {
-        let mut batch = Vec::with_capacity(BATCH);
-        let mut bytes = BytesMut::new();
+    /// Writes what is queued until the connection breaks, also in the middle of a write: a peer
+    /// that is stopped reads nothing, for ever. `None`: nobody queues any more.
+    async fn talk(&mut self, stream: TcpStream) -> Option<()> {
+        let (mut reader, mut writer) = stream.into_split();
+        let shared = Arc::clone(&self.shared);
         let mut answer = [0; 1];
+        let ended = tokio::select! {
+            ended = self.write(&mut writer) => ended,
+            // The peer says nothing here: whatever can be read is the end.
+            _ = reader.read(&mut answer) => Some(()),
+            () = shared.overflows() => Some(()),
+        };
+        for message in std::mem::take(&mut self.batch) {
+            self.lose(&message);
+        }
+        ended
+    }
+
+    async fn write(&mut self, writer: &mut OwnedWriteHalf) -> Option<()> {
+        let mut bytes = BytesMut::new();
         loop {
-            let (mut reader, mut writer) = stream.split();
-            let count = tokio::select! {
-                count = self.messages.recv_many(&mut batch, BATCH) => count,
-                // The peer says nothing here: whatever can be read is the end.
-                _ = reader.read(&mut answer) => return Some(()),
-            };
-            if count == 0 {
+            if self.messages.recv_many(&mut self.batch, BATCH).await == 0 {
                 return None;
             }
             bytes.clear();
-            for envelope in batch.drain(..) {
-                let sealed = frame::seal(&envelope);
+            for Waiting { envelope, .. } in &self.batch {
+                let sealed = frame::seal(envelope);
+                if sealed.len() > frame::PEER_BYTES_MAX {
+                    let (kind, len) = (envelope.message.kind(), sealed.len());
+                    tracing::error!(peer = self.peer.id.0, "a {kind} of {len} bytes fits no frame");
+                    return Some(());
+                }
                 bytes.put_u32(sealed.len() as u32);
                 bytes.put_slice(&sealed);
+                if bytes.len() >= WRITE_BYTES {
+                    if writer.write_all(&bytes).await.is_err() {
+                        return Some(());
+                    }
+                    bytes.clear();
+                }
             }
-            let written = writer.write_all(&bytes).await;
-            self.shared.pending.fetch_sub(count, Ordering::AcqRel);
-            if written.is_err() || self.shared.overflown.swap(false, Ordering::AcqRel) {
+            if writer.write_all(&bytes).await.is_err() {
                 return Some(());
             }
+            let written = self.batch.iter().map(|message| message.bytes).sum();
+            self.shared.forget(self.batch.len(), written);
+            self.batch.clear();
         }
     }
 }
 
-async fn dial(peer: Member, me: Identity) -> Result<TcpStream, String> {
+pub(super) async fn dial(peer: Member, me: Identity) -> Result<TcpStream, String> {
     let connect = timeout(DIAL_PATIENCE, TcpStream::connect(&peer.address)).await;
     let stream = match connect {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(format!("not connected: {error}")),
         Err(_) => return Err("not connected: no answer".to_owned()),
     };
-    stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    prepare(&stream).map_err(|error| error.to_string())?;
     let mut frames = Frames::new(stream, frame::codec(frame::ANSWER_BYTES_MAX));
     let (from, to, incarnation) = (me.node, peer.id, me.incarnation);
     let hello = Hello::new(&me.cluster, Caller::Peer { from, to, incarnation });
@@ -213,70 +306,4 @@ fn jitter(wait: Duration) -> Duration {
 pub fn to_all(members: &[Member], me: &Identity) -> Vec<(NodeId, Outgoing)> {
     let others = members.iter().filter(|member| member.id != me.node);
     others.map(|member| (member.id, Outgoing::start(member.clone(), me.clone()))).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::node::Event;
-    use crate::paxos::{Canvass, Incarnation, Slot};
-    use crate::transport::incoming::{Incoming, Refused, greet, hear_peer};
-    use crate::transport::listener::listen;
-
-    fn identity(cluster: &str, node: u16) -> Identity {
-        let (node, incarnation) = (NodeId(node), Incarnation(1));
-        Identity { cluster: cluster.to_owned(), node, incarnation, members: 2 }
-    }
-
-    fn canvass(round: u64) -> Envelope {
-        let message = Canvass { round, decided: Slot(0) }.into();
-        Envelope { from: NodeId(0), to: NodeId(1), message }
-    }
-
-    #[tokio::test]
-    async fn messages_arrive_in_order_and_the_end_is_noticed() {
-        let listener = listen("127.0.0.1:0").expect("any port");
-        let address = listener.local_addr().expect("bound").to_string();
-        let peer = Member { id: NodeId(1), address, witness: false };
-        let outgoing = Outgoing::start(peer, identity("room", 0));
-        let me = identity("room", 1);
-        let (stream, _) = listener.accept().await.expect("a call");
-        let incoming = greet(stream, &me, None).await.expect("welcome");
-        let Incoming::Peer(from, frames) = incoming else { panic!("a peer: {incoming:?}") };
-        let (sink, mut events) = mpsc::channel(8);
-        let hearing = tokio::spawn(async move {
-            hear_peer::<Event>(from, &me, frames, &sink).await.expect("well-formed");
-        });
-        // The dialler may still lose what is queued before it has read our greeting.
-        while outgoing.pending() == 0 && events.is_empty() {
-            outgoing.send(canvass(0));
-            tokio::task::yield_now().await;
-        }
-        for round in 1..100 {
-            outgoing.send(canvass(round));
-        }
-        let mut next = 0;
-        while next < 99 {
-            let Some(Event::Message(envelope)) = events.recv().await else { panic!("a message") };
-            let crate::paxos::Message::Canvass(heard) = envelope.message else { panic!("canvass") };
-            assert!(heard.round == next || heard.round == next + 1 || heard.round == 0);
-            next = heard.round;
-        }
-        drop(outgoing);
-        assert_eq!(events.recv().await, Some(Event::Reset(NodeId(0))));
-        hearing.await.expect("ends");
-    }
-
-    #[tokio::test]
-    async fn a_peer_of_another_cluster_is_refused_by_name() {
-        let listener = listen("127.0.0.1:0").expect("any port");
-        let address = listener.local_addr().expect("bound").to_string();
-        let peer = Member { id: NodeId(1), address, witness: false };
-        let dialled = tokio::spawn(dial(peer, identity("hall", 0)));
-        let (stream, _) = listener.accept().await.expect("a call");
-        let refused = greet(stream, &identity("room", 1), None).await.expect_err("a stranger");
-        assert!(matches!(refused, Refused::Unwelcome(_)), "{refused}");
-        let reason = dialled.await.expect("ends").expect_err("refused");
-        assert_eq!(reason, "refused: this is cluster \"room\", not \"hall\"");
-    }
 }

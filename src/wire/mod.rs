@@ -6,3 +6,6 @@ pub mod client;
 pub mod codec;
 pub mod frame;
 pub mod hello;
+
+#[cfg(test)]
+mod golden;

@@ -1,0 +1,230 @@
+//! Connections between nodes, over real sockets: order, ends, bounds, and strangers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::Frames;
+use super::incoming::{Ear, Identity, Incoming, Refused, Sink, greet, hear_peer};
+use super::listener::listen;
+use super::outgoing::{Outgoing, QUEUE_BYTES_MAX, dial};
+use crate::cluster::Member;
+use crate::node::Event;
+use crate::paxos::{
+    Accept, Ballot, Canvass, ClientId, Command, Envelope, Incarnation, Message, NodeId, Request,
+    RequestNumber, Run, Slot,
+};
+use crate::wire::frame;
+
+fn identity(cluster: &str, node: u16) -> Identity {
+    let (node, incarnation) = (NodeId(node), Incarnation(1));
+    Identity { cluster: cluster.to_owned(), node, incarnation, members: 2 }
+}
+
+fn canvass(round: u64) -> Envelope {
+    let message = Canvass { round, decided: Slot(0) }.into();
+    Envelope { from: NodeId(0), to: NodeId(1), message }
+}
+
+/// Collects what arrives.
+struct Events(mpsc::UnboundedSender<Event>);
+
+impl Sink for Events {
+    async fn take(&self, event: Event, _bytes: usize) -> bool {
+        self.0.send(event).is_ok()
+    }
+}
+
+/// Far longer than anything here takes, unless it never comes.
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(20), future).await.expect("in time")
+}
+
+async fn port() -> (TcpListener, Member) {
+    let listener = listen("127.0.0.1:0").expect("any port");
+    let address = listener.local_addr().expect("bound").to_string();
+    (listener, Member { id: NodeId(1), address, witness: false })
+}
+
+/// Takes a call of the peer and greets it.
+async fn answer(listener: &TcpListener) -> Frames {
+    let (stream, _) = within(listener.accept()).await.expect("a call");
+    let incoming = greet(stream, &identity("room", 1), None, || Some(())).await;
+    let Ok(Incoming::Peer(NodeId(0), frames)) = incoming else { panic!("peer: {incoming:?}") };
+    frames
+}
+
+/// Sends until the dialler has read our greeting, before which it may lose what is queued.
+async fn first_words(outgoing: &Outgoing, events: &mut mpsc::UnboundedReceiver<Event>) {
+    within(async {
+        while events.is_empty() {
+            outgoing.send(canvass(0));
+            sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    while outgoing.pending() > 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+fn round(event: Option<Event>) -> u64 {
+    match event {
+        Some(Event::Message(Envelope { message: Message::Canvass(canvass), .. })) => canvass.round,
+        other => panic!("a canvass, not {other:?}"),
+    }
+}
+
+/// Bugs that turn it red: sending out of order; losing what was queued while connected; not
+/// telling the end.
+#[tokio::test]
+async fn messages_arrive_in_order_and_the_end_is_noticed() {
+    let (listener, peer) = port().await;
+    let outgoing = Outgoing::start(peer, identity("room", 0));
+    let frames = answer(&listener).await;
+    let (sink, mut events) = mpsc::unbounded_channel();
+    let hearing = tokio::spawn(async move {
+        let (me, ear) = (identity("room", 1), Ear::default());
+        hear_peer(NodeId(0), &me, frames, &ear, &Events(sink)).await.expect("well-formed");
+    });
+    first_words(&outgoing, &mut events).await;
+    for round in 1..1000 {
+        outgoing.send(canvass(round));
+    }
+    let mut next = 1;
+    while next < 1000 {
+        match round(within(events.recv()).await) {
+            0 => assert_eq!(next, 1, "the first words come first"),
+            heard => {
+                assert_eq!(heard, next);
+                next += 1;
+            }
+        }
+    }
+    drop(outgoing);
+    assert_eq!(within(events.recv()).await, Some(Event::Reset(NodeId(0))));
+    within(hearing).await.expect("ends");
+}
+
+/// Bugs that turn it red: counting messages but not bytes; waiting for the write to a peer that
+/// does not read; sending what came after the gap on the same connection.
+#[tokio::test]
+async fn a_peer_that_does_not_read_costs_bounded_memory_and_then_its_connection() {
+    let (listener, peer) = port().await;
+    let outgoing = Outgoing::start(peer, identity("room", 0));
+    let stopped = answer(&listener).await;
+    let body = bytes::Bytes::from(vec![7; 128 << 10]);
+    let accept = |number| {
+        let request = Request {
+            client: ClientId(1),
+            number: RequestNumber(number),
+            low_water: RequestNumber(1),
+            ttl_ms: 0,
+            time_ms: 0,
+            body: body.clone(),
+        };
+        let ballot = Ballot { round: 1, node: NodeId(0), incarnation: Incarnation(1) };
+        let (after, first, commands) = (Slot(0), Slot(0), vec![Command::Request(request)]);
+        let run = Run { ballot, after, first, commands };
+        let message = Accept { run, watermark: Slot(0) }.into();
+        Envelope { from: NodeId(0), to: NodeId(1), message }
+    };
+    let most = QUEUE_BYTES_MAX / body.len();
+    // It is called again while it still holds the old connection: that one was given up.
+    let (sink, mut events) = mpsc::unbounded_channel();
+    let hearing = async {
+        let frames = answer(&listener).await;
+        let (me, ear) = (identity("room", 1), Ear::default());
+        hear_peer(NodeId(0), &me, frames, &ear, &Events(sink)).await
+    };
+    let sending = async {
+        for number in 1.. {
+            outgoing.send(accept(number));
+            assert!(outgoing.pending() <= most, "bounded by bytes");
+            if !events.is_empty() {
+                return events.recv().await;
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        None
+    };
+    let heard = within(async {
+        tokio::select! {
+            ended = hearing => panic!("ended: {ended:?}"),
+            heard = sending => heard,
+        }
+    });
+    assert!(matches!(heard.await, Some(Event::Message(_))));
+    drop(stopped);
+}
+
+/// Bugs that turn it red: hearing both connections at once; telling the end of the old one
+/// after the words of the new one.
+#[tokio::test]
+async fn a_newer_connection_of_a_peer_ends_the_older_one_first() {
+    let (listener, peer) = port().await;
+    let (sink, mut events) = mpsc::unbounded_channel();
+    let (ear, sink) = (Arc::new(Ear::default()), Arc::new(Events(sink)));
+    let mut outgoings = Vec::new();
+    for turn in 1..=2 {
+        let outgoing = Outgoing::start(peer.clone(), identity("room", 0));
+        let frames = answer(&listener).await;
+        let (ear, sink) = (Arc::clone(&ear), Arc::clone(&sink));
+        tokio::spawn(async move {
+            let me = identity("room", 1);
+            hear_peer(NodeId(0), &me, frames, &ear, &*sink).await.expect("well-formed");
+        });
+        if turn == 2 {
+            assert_eq!(within(events.recv()).await, Some(Event::Reset(NodeId(0))));
+        }
+        first_words(&outgoing, &mut events).await;
+        while let Ok(event) = events.try_recv() {
+            assert_eq!(round(Some(event)), 0);
+        }
+        outgoings.push(outgoing);
+    }
+}
+
+/// Bugs that turn them red: believing a length; believing a sender.
+#[tokio::test]
+async fn a_malformed_frame_ends_its_connection_with_a_reason() {
+    let forged = Envelope { from: NodeId(2), ..canvass(1) };
+    let mut flipped = frame::seal(&canvass(1)).to_vec();
+    flipped[7] ^= 1;
+    let framed = |sealed: &[u8]| [&(sealed.len() as u32).to_be_bytes()[..], sealed].concat();
+    let cases: [(Vec<u8>, &str); 4] = [
+        (u32::MAX.to_be_bytes().to_vec(), "frame size too big"),
+        (framed(&flipped), "checksum"),
+        (framed(&frame::seal(&forged)), "from n2 to n1 on the connection from n0"),
+        (framed(b"abc"), "too short"),
+    ];
+    for (bytes, expected) in cases {
+        let (listener, peer) = port().await;
+        let calling = dial(peer, identity("room", 0));
+        let (stream, frames) = within(async { tokio::join!(calling, answer(&listener)) }).await;
+        let mut stream = stream.expect("welcome");
+        stream.write_all(&bytes).await.expect("connected");
+        let (sink, mut events) = mpsc::unbounded_channel();
+        let (me, ear, sink) = (identity("room", 1), Ear::default(), Events(sink));
+        let hearing = hear_peer(NodeId(0), &me, frames, &ear, &sink);
+        let reason = within(hearing).await.expect_err(expected);
+        assert!(reason.contains(expected), "{expected}: {reason}");
+        assert_eq!(events.try_recv(), Ok(Event::Reset(NodeId(0))), "{expected}");
+        assert!(events.try_recv().is_err(), "nothing of it was believed");
+    }
+}
+
+#[tokio::test]
+async fn a_peer_of_another_cluster_is_refused_by_name() {
+    let (listener, peer) = port().await;
+    let dialled = tokio::spawn(dial(peer, identity("hall", 0)));
+    let (stream, _) = listener.accept().await.expect("a call");
+    let greeted = greet(stream, &identity("room", 1), None, || Some(())).await;
+    assert!(matches!(greeted, Err(Refused::Unwelcome(_))), "{greeted:?}");
+    let reason = dialled.await.expect("ends").expect_err("refused");
+    assert_eq!(reason, "refused: this is cluster \"room\", not \"hall\"");
+}
