@@ -14,6 +14,8 @@ mod drive;
 mod jobs;
 mod line;
 #[cfg(test)]
+mod strangers;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
@@ -116,11 +118,26 @@ where
     M: StateMachine + Send + 'static,
 {
     let member = cluster.member(options.node).ok_or(Error::Stranger(options.node.0))?;
-    let listener = listen(&member.address)?;
+    serve(listen(&member.address)?, cluster, options, wal, machine, stop).await
+}
+
+/// As [`run`], on a port that is held already.
+async fn serve<W, M>(
+    listener: TcpListener,
+    cluster: &Cluster,
+    options: Options,
+    wal: W,
+    machine: M,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Error<W::Error>>
+where
+    W: Wal + Send + 'static,
+    M: StateMachine + Send + 'static,
+{
     let node = Node::open(config(cluster, &options), wal, machine).map_err(Error::Log)?;
     tracing::info!(
         node = options.node.0,
-        address = %member.address,
+        address = ?listener.local_addr().ok(),
         decided = node.applied().0,
         "listening"
     );
