@@ -4,8 +4,8 @@
 //! This crate is that ledger: acceptors that have their promises and acceptances on disk *before*
 //! they tell anybody, and services on the log that they agree on.
 //!
-//! A service is a [`StateMachine`](rsm::StateMachine). Here is a counter on three nodes, each with a
-//! store and a socket of its own:
+//! A service is a [`StateMachine`](rsm::StateMachine). Here is a counter on three nodes, each with
+//! a store and a socket of its own:
 //!
 //! ```
 //! use indelible::{client::Client, cluster::Cluster, local::ports::Ports, paxos::*, rsm::*};
