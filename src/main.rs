@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use indelible::cli::{self, Failure, MasterArgs};
+use indelible::cli::{self, Failure, MasterArgs, Status};
 use indelible::master;
 
 fn main() -> ExitCode {
@@ -15,6 +15,9 @@ fn run_master(args: MasterArgs, program: PathBuf, log: String) -> Result<(), Fai
     let done = cli::runtime()?.block_on(master::run(&options));
     done.map_err(|error| match error {
         master::Error::Rig(error) => Failure::from(error),
-        master::Error::Io(error) => Failure::system(&error),
+        master::Error::System(error) => Failure::system(&error),
+        master::Error::Client(_) | master::Error::Output(_) => {
+            Failure::new(Status::Internal, error)
+        }
     })
 }

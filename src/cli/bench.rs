@@ -1,6 +1,7 @@
 //! `indelible bench`: clients that each wait for the answer before they ask again.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,22 +11,30 @@ use serde_json::json;
 use super::args::ClusterArgs;
 use super::exit::{Failure, Status};
 use crate::client::Client;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, MEMBERS_MAX};
+use crate::local::{self, Rig};
 use crate::paxos::ClientId;
 use crate::services::chat::Message;
 
-/// Measure a running cluster: so many clients, each of which sends its next message when the last
+/// Measure a cluster: so many clients, each of which sends its next message when the last
 /// one is acknowledged.
 ///
 /// Prints the rate of acknowledged messages and the percentiles of their latency (HDR histogram).
 /// The messages stay in the room's log.
 ///
 ///   indelible bench --cluster-file room.toml --clients 64 --seconds 10 --size 256
+///   indelible bench --local 3       # a cluster of three, started here and removed again
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct BenchArgs {
     #[command(flatten)]
     cluster: ClusterArgs,
+    /// Start so many nodes on this machine and measure these
+    #[arg(long, env = "INDELIBLE_LOCAL", value_name = "NODES")]
+    local: Option<u16>,
+    /// Where these keep their stores; a temporary folder where that cannot be written
+    #[arg(long, env = "INDELIBLE_DATA", default_value = "data", value_name = "DIR")]
+    data: PathBuf,
     /// How many clients
     #[arg(long, env = "INDELIBLE_CLIENTS", default_value_t = 16)]
     clients: usize,
@@ -45,6 +54,9 @@ struct Measured {
     latency_us: Histogram<u64>,
 }
 
+/// How long a cluster that is started here may take to be ready.
+const READY: Duration = Duration::from_secs(10);
+
 /// Latencies are told to three digits, up to a minute.
 const LATENCY_MAX_US: u64 = 60_000_000;
 
@@ -52,10 +64,33 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
     if args.clients == 0 || args.seconds == 0 {
         return Err(Failure::new(Status::Usage, "at least one client and one second"));
     }
-    let cluster = args.cluster.cluster()?;
-    let measured = super::runtime()?.block_on(measure(&cluster, args))?;
+    let measured = super::runtime()?.block_on(async {
+        match args.local {
+            Some(nodes) => measure_here(nodes, args).await,
+            None => measure(&args.cluster.cluster()?, args).await,
+        }
+    })?;
     let line = report(args, &measured);
     writeln!(std::io::stdout(), "{line}").map_err(|error| Failure::system(&error))
+}
+
+/// Measures a cluster of processes on this machine, which go when it is done.
+async fn measure_here(nodes: u16, args: &BenchArgs) -> Result<Measured, Failure> {
+    if nodes == 0 || usize::from(nodes) > MEMBERS_MAX {
+        let line = format!("--local {nodes}: a cluster has 1 to {MEMBERS_MAX} nodes");
+        return Err(Failure::new(Status::Usage, line));
+    }
+    let mut rig = Rig::format(local::Options {
+        nodes,
+        data: args.data.clone(),
+        keep: false,
+        program: std::env::current_exe().map_err(|error| Failure::system(&error))?,
+        allow_faults: false,
+        log: "warn".to_owned(),
+    })?;
+    rig.start_all()?;
+    rig.ready(READY).await?;
+    measure(rig.cluster(), args).await
 }
 
 async fn measure(cluster: &Cluster, args: &BenchArgs) -> Result<Measured, Failure> {

@@ -35,8 +35,9 @@ pub struct Options {
     pub log: String,
 }
 
-/// Obeys the commands on standard input until it ends, or nobody reads standard output any more.
-/// All processes and, unless it is kept, the folder are gone when it returns.
+/// Obeys the commands on standard input until it ends, nobody reads standard output any more, or
+/// the process is asked to end. All processes and, unless it is kept, the folder are gone when it
+/// returns.
 ///
 /// To be called on the main thread, inside a tokio runtime that runs there: children die with the
 /// thread that started them.
@@ -45,14 +46,16 @@ pub struct Options {
 ///
 /// If the cluster cannot be started, or a client of it is lost.
 pub async fn run(options: &Options) -> Result<(), Error> {
-    let mut lines = streams::lines()?;
+    let mut lines = streams::lines().map_err(Error::System)?;
+    let asked = streams::asked_to_end().map_err(Error::System)?;
     tokio::select! {
         done = obey_all(options, &mut lines) => match done {
-            // Found while printing what otherwise the other branch would have found.
-            Err(Error::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            // Found while printing what otherwise the next branch would have found.
+            Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             done => done,
         },
         () = streams::nobody_reads() => Ok(()),
+        () = asked => Ok(()),
     }
 }
 

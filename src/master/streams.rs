@@ -1,4 +1,5 @@
-//! The master's own standard streams: commands in, chat lines out.
+//! What reaches the master from outside: commands on standard input, the fate of its standard
+//! output, and signals.
 
 use std::io::{self, BufRead, Write};
 use std::os::fd::AsFd;
@@ -6,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 /// Lines read ahead of the command that is being obeyed.
@@ -55,6 +57,24 @@ pub(super) async fn nobody_reads() {
     while !is_abandoned(io::stdout()) {
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Resolves when this process is asked to end.
+///
+/// # Errors
+///
+/// If signals cannot be listened to.
+pub(super) fn asked_to_end() -> io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => (),
+            _ = terminate.recv() => (),
+            _ = hang_up.recv() => (),
+        }
+    })
 }
 
 /// Whether the other end of a pipe or socket is closed. Never so for a file.

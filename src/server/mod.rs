@@ -1,4 +1,4 @@
-//! A node as a process: sockets, threads and the real clock around [`Node`](crate::node::Node).
+//! A node as a process: sockets, threads and the real clock around [`Node`].
 //!
 //! Two threads. The main one runs all sockets and waits; the one named `node` owns the node and its
 //! disk, and is the only place that reads the clock. Between them: one bounded queue of jobs, a
