@@ -74,6 +74,7 @@
 //! | 5 | [`server`] | threads, sockets and the real clock around a node |
 //! | 5 | [`local`] | a cluster of child processes on this machine |
 //! | 6 | [`master`] | the harness that reads commands from standard input |
+//! | 6 | [`demo`] | what a person would do to convince themselves, played and checked |
 //! | 6 | [`cli`] | what people see |
 //!
 //! Where to begin: [`paxos::durable`] is the rule that all the rest serves; [`node`] is the loop;
@@ -82,6 +83,7 @@
 pub mod cli;
 pub mod client;
 pub mod cluster;
+pub mod demo;
 pub mod disk;
 pub mod local;
 pub mod master;

@@ -30,13 +30,18 @@ pub(super) struct InspectArgs {
     /// Print the decided lines instead
     #[arg(long, env = "INDELIBLE_ENTRIES")]
     entries: bool,
+    /// Print every line that the disk holds instead: decided, or accepted only
+    #[arg(long, env = "INDELIBLE_HELD", conflicts_with = "entries")]
+    held: bool,
 }
 
 pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
     let mut store = Store::open(&args.store)?;
     let state = store.load()?;
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let printed = if args.entries {
+    let printed = if args.held {
+        print_held(&mut out, &state)
+    } else if args.entries {
         print_entries(&mut out, &state)
     } else if args.json {
         print_json(&mut out, &store, &state)
@@ -70,6 +75,18 @@ fn holes(state: &AcceptorState) -> Vec<(Slot, Slot)> {
 fn print_entries(out: &mut impl Write, state: &AcceptorState) -> io::Result<()> {
     for (slot, body) in replay(state).archive().from(Slot(0)) {
         if let Some(message) = Message::decode(body) {
+            out.write_all(&message.line(slot))?;
+            out.write_all(b"\n")?;
+        }
+    }
+    Ok(())
+}
+
+fn print_held(out: &mut impl Write, state: &AcceptorState) -> io::Result<()> {
+    for (slot, vote) in state.votes(Slot(0)) {
+        if let Command::Request(request) = &vote.command
+            && let Some(message) = Message::decode(&request.body)
+        {
             out.write_all(&message.line(slot))?;
             out.write_all(b"\n")?;
         }

@@ -4,6 +4,7 @@ mod answer;
 mod args;
 mod bench;
 mod chat;
+mod demo;
 mod exit;
 mod grade;
 mod inspect;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Subcommand};
 
+pub use demo::{Demo, DemoArgs, Play};
 pub use exit::{Failure, Status};
 pub use master::{Master, MasterArgs};
 
@@ -52,14 +54,16 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Drive a whole system on this machine from commands on stdin
     Master(master::MasterArgs),
+    /// Show what this is about
+    Demo(demo::DemoArgs),
     /// Run the cases of a folder like the grader
     Grade(grade::GradeArgs),
 }
 
 /// The program: parses the command line, runs what it asks for, and says how it went. The master
-/// stands beside this module, not below, and so is handed in.
+/// and the plays stand beside this module, not below, and so are handed in.
 #[must_use]
-pub fn main(master: Master<'_>) -> ExitCode {
+pub fn main(master: Master<'_>, demo: Demo<'_>) -> ExitCode {
     let matches = match Cli::command().try_get_matches() {
         Ok(matches) => matches,
         Err(error) => return exit::usage(&error),
@@ -68,13 +72,13 @@ pub fn main(master: Master<'_>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return exit::usage(&error),
     };
-    match run(cli, master) {
+    match run(cli, master, demo) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
 }
 
-fn run(cli: Cli, master: Master<'_>) -> Result<(), Failure> {
+fn run(cli: Cli, master: Master<'_>, demo: Demo<'_>) -> Result<(), Failure> {
     // A master's standard error stays empty: its children log, into files.
     if !matches!(cli.command, Command::Master(_)) {
         logging::init(&cli.log)?;
@@ -87,6 +91,7 @@ fn run(cli: Cli, master: Master<'_>) -> Result<(), Failure> {
         Command::Bench(args) => bench::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Master(args) => master::run(args, cli.log, master),
+        Command::Demo(args) => demo::run(args, demo),
         Command::Grade(args) => grade::run(&args),
     }
 }

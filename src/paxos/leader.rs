@@ -44,6 +44,8 @@ pub(super) struct Lead {
     pub(super) first: Slot,
     /// The slot after the last that phase 1 adopted: no read is answered below.
     pub(super) adopted_end: Slot,
+    /// How many of the adopted are no-ops, in holes.
+    pub(super) filled: u64,
     pub(super) commander: Commander,
     pub(super) intake: Intake,
     pub(super) pulse: Pulse,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::ballot::{NodeId, Slot};
+use super::command::Command;
 use super::commander::Commander;
 use super::durable::Effects;
 use super::intake::Next;
@@ -30,6 +31,7 @@ impl Replica {
             first: adopted.mark,
             adopted_end: adopted.mark.plus(adopted.commands.len() as u64),
             commander: Commander::new(ballot, self.config.quorum(), adopted.mark),
+            filled: adopted.commands.iter().filter(|it| **it == Command::Noop).count() as u64,
             adopted: Some(adopted.commands),
             intake,
             pulse,

@@ -29,6 +29,7 @@ pub use durable::{AcceptorState, Effects, Network, Persister, Record, Released, 
 pub use message::*;
 pub use notice::{Notice, ReadId, Rejection};
 pub use replica::{Input, Replica};
+pub use standing::Tenure;
 
 /// Values for tests all over the crate.
 #[cfg(test)]

@@ -1,11 +1,24 @@
 //! What the node around the core, and the curious, may know of a replica. Changes nothing.
 
-use super::ballot::{NodeId, Slot};
+use super::ballot::{Ballot, NodeId, Slot};
 use super::command::ClientId;
 use super::config::Config;
 use super::durable::AcceptorState;
 use super::leader::Office;
 use super::replica::Replica;
+
+/// A leadership, for logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tenure {
+    /// In which ballot.
+    pub ballot: Ballot,
+    /// The first slot it proposed.
+    pub first: Slot,
+    /// How many slots phase 1 found and proposed again.
+    pub adopted: u64,
+    /// How many of these were holes, filled with no-ops.
+    pub filled: u64,
+}
 
 impl Replica {
     /// Who this is, and its limits.
@@ -40,6 +53,20 @@ impl Replica {
     #[must_use]
     pub fn is_leading(&self) -> bool {
         matches!(self.office, Office::Lead(_))
+    }
+
+    /// The leadership it holds, if it leads.
+    #[must_use]
+    pub fn tenure(&self) -> Option<Tenure> {
+        match &self.office {
+            Office::None | Office::Campaign(_) => None,
+            Office::Lead(lead) => Some(Tenure {
+                ballot: lead.ballot,
+                first: lead.first,
+                adopted: lead.adopted_end.since(lead.first),
+                filled: lead.filled,
+            }),
+        }
     }
 
     /// Whether it runs phase 1.

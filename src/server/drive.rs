@@ -14,7 +14,7 @@ use super::bomb::Ways;
 use super::jobs::{Job, Waiting};
 use super::line::Line;
 use crate::node::{Event, Node, Output};
-use crate::paxos::{ClientId, NodeId, Wal};
+use crate::paxos::{ClientId, NodeId, Tenure, Wal};
 use crate::rsm::StateMachine;
 use crate::transport::outgoing::Outgoing;
 use crate::wire::client::{FromNode, Order, Role};
@@ -47,6 +47,8 @@ pub(super) struct Drive<W, M> {
     ticked: Instant,
     beat: Instant,
     is_settled: bool,
+    /// The leadership that the log tells of.
+    tenure: Option<Tenure>,
 }
 
 impl<W: Wal, M: StateMachine> Drive<W, M> {
@@ -67,6 +69,7 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
             ticked: Instant::now(),
             beat: Instant::now(),
             is_settled: false,
+            tenure: None,
         }
     }
 
@@ -131,6 +134,7 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
             self.is_settled &= events.iter().all(|event| matches!(event, Event::Tick { .. }));
             let outputs = self.node.handle(events, &mut self.ways)?;
             self.answer(outputs);
+            self.log_tenure();
         }
         self.publish();
         for job in later {
@@ -209,6 +213,23 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
                 self.routes.remove(&client);
             }
         }
+    }
+
+    /// Says in the log when this node begins or ceases to lead.
+    fn log_tenure(&mut self) {
+        let tenure = self.node.replica().tenure();
+        if tenure == self.tenure {
+            return;
+        }
+        let members = self.node.replica().config().members;
+        match tenure {
+            Some(Tenure { ballot, first, adopted, filled }) => {
+                let (view, first) = (ballot.view(members), first.0);
+                tracing::info!(view, %ballot, first, adopted, filled, "leads");
+            }
+            None => tracing::info!("leads no more"),
+        }
+        self.tenure = tenure;
     }
 
     fn publish(&mut self) {

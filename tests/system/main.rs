@@ -10,6 +10,7 @@
 #![allow(clippy::print_stderr, reason = "a test runner talks on stderr")]
 
 mod cases;
+mod kills;
 mod master;
 mod need;
 mod processes;
@@ -55,7 +56,13 @@ fn play(name: &str, rest: &[String]) -> ExitCode {
 }
 
 fn trials() -> Vec<Trial> {
-    let parts =
-        [need::trials(), processes::trials(), cases::trials(), master::trials(), scripts::trials()];
+    let parts = [
+        need::trials(),
+        processes::trials(),
+        cases::trials(),
+        kills::trials(),
+        master::trials(),
+        scripts::trials(),
+    ];
     parts.into_iter().flatten().collect()
 }

@@ -10,6 +10,11 @@ pub(crate) fn scripts() -> u64 {
     if soak() { 200 } else { 20 }
 }
 
+/// Random kills in the storm.
+pub(crate) fn kills() -> u32 {
+    if soak() { 100 } else { 15 }
+}
+
 /// Whether the full counts are asked for.
 pub(crate) fn soak() -> bool {
     std::env::var_os("INDELIBLE_SOAK").is_some_and(|soak| !soak.is_empty() && soak != "0")

@@ -1,0 +1,26 @@
+//! Demonstrations: what a person would do to convince themselves, played and checked.
+//!
+//! Each play starts a cluster of real processes, tells in plain sentences what it does, and ends
+//! with a proof that could fail.
+
+pub mod kill;
+pub mod proof;
+pub mod storm;
+
+use std::io;
+
+use crate::local;
+
+/// Why a play did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The cluster could not be made.
+    #[error(transparent)]
+    Rig(#[from] local::Error),
+    /// The operating system refused something.
+    #[error("{0}")]
+    System(#[from] io::Error),
+    /// What should have held did not.
+    #[error("the proof fails: {0}")]
+    Refuted(String),
+}
