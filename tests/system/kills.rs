@@ -7,7 +7,7 @@
 //! One-line bugs that turn it red: a Persister that does not commit; a session that applies twice;
 //! an acceptor that forgets its promise at a restart.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -57,7 +57,7 @@ fn kills() -> Result<(), Failed> {
     Ok(())
 }
 
-async fn play(mut rig: Rig, rng: &mut Rng, program: &PathBuf) -> Result<Hits, Failed> {
+async fn play(mut rig: Rig, rng: &mut Rng, program: &Path) -> Result<Hits, Failed> {
     rig.start_all()?;
     rig.ready(PATIENCE).await?;
     let storm = Storm::start(rig.cluster(), 4);
@@ -99,10 +99,10 @@ async fn play(mut rig: Rig, rng: &mut Rng, program: &PathBuf) -> Result<Hits, Fa
 fn choose(rig: &mut Rig, leader: Option<NodeId>, kill: u32, rng: &mut Rng) -> Vec<NodeId> {
     let mut nodes = rig.alive();
     rng.shuffle(&mut nodes);
-    if kill / 2 % 2 == 0 {
+    if (kill / 2).is_multiple_of(2) {
         nodes.sort_by_key(|node| Some(*node) != leader);
     }
-    let count = if kill % 2 == 0 { rng.usize(3..=5) } else { rng.usize(1..=2) };
+    let count = if kill.is_multiple_of(2) { rng.usize(3..=5) } else { rng.usize(1..=2) };
     nodes.truncate(count);
     nodes
 }
