@@ -1,8 +1,8 @@
 //! `indelible grade`: runs cases like the handed-out grader, and says more about what fails.
 //!
-//! A case is a pair of files: `NAME.test`, the commands, and `NAME.sol`, the answer. The grader cuts
-//! trailing blanks, sends no last newline, waits until nobody holds the answer's pipe any more, and
-//! when the time is over kills the shell and nothing else. So does this.
+//! A case is a pair of files: `NAME.test`, the commands, and `NAME.sol`, the answer. The grader
+//! cuts trailing blanks, sends no last newline, waits until nobody holds the answer's pipe any
+//! more, and when the time is over kills the shell and nothing else. So does this.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};

@@ -17,8 +17,8 @@ use crate::wire::client::{NodeStatus, Role};
 /// Ask each member how it is.
 ///
 /// A row a member: what it does, its ballot and view (view v has the primary v mod n), the leader
-/// it hears, how far it has decided and applied, and the slots it lacks. Exit status 69 if no majority
-/// answered.
+/// it hears, how far it has decided and applied, and the slots it lacks. Exit status 69 if no
+/// majority answered.
 ///
 ///   indelible status --cluster-file room.toml
 ///   indelible status --cluster room --peer 0=a:7000 --peer 1=b:7000 --peer 2=c:7000 --json

@@ -41,14 +41,14 @@
 //!
 //! ```compile_fail
 //! # use indelible::paxos::*;
-//! fn leak<N: Network>(network: &mut N, messages: Vec<Envelope>) {
-//!     network.send(Released { messages, notices: vec![] });
+//! fn send<N: Network>(network: &mut N, released: Vec<Envelope>) {
+//!     network.send(released);
 //! }
 //! ```
 //!
 //! ```
 //! # use indelible::paxos::*;
-//! fn lawful<N: Network>(network: &mut N, released: Released) {
+//! fn send<N: Network>(network: &mut N, released: Released) {
 //!     network.send(released);
 //! }
 //! ```
@@ -57,14 +57,14 @@
 //!
 //! ```compile_fail
 //! # use indelible::paxos::*;
-//! fn forget(state: &mut AcceptorState) {
-//!     state.promised = None;
+//! fn promise(state: &mut AcceptorState) -> &mut Option<Ballot> {
+//!     &mut state.promised
 //! }
 //! ```
 //!
 //! ```
 //! # use indelible::paxos::*;
-//! fn remember(state: &AcceptorState) -> Option<Ballot> {
+//! fn promise(state: &mut AcceptorState) -> Option<Ballot> {
 //!     state.promised()
 //! }
 //! ```
@@ -75,7 +75,7 @@
 //! ```compile_fail
 //! #![deny(unused_must_use)]
 //! # use indelible::paxos::*;
-//! fn careless(replica: &mut Replica) {
+//! fn tick(replica: &mut Replica) {
 //!     replica.step(Input::Tick { elapsed: 1 });
 //! }
 //! ```
@@ -83,8 +83,8 @@
 //! ```
 //! #![deny(unused_must_use)]
 //! # use indelible::paxos::*;
-//! fn careful(replica: &mut Replica) -> Effects {
-//!     replica.step(Input::Tick { elapsed: 1 })
+//! fn tick(replica: &mut Replica) {
+//!     drop(replica.step(Input::Tick { elapsed: 1 }));
 //! }
 //! ```
 //!

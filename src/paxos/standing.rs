@@ -83,8 +83,8 @@ impl Replica {
         self.office.intake().map_or(0, super::intake::Intake::outstanding)
     }
 
-    /// The slot after the last that is decided, or proposed in the ballot that is promised here. What
-    /// an older ballot left above is no business of anybody's: nobody will adopt it.
+    /// The slot after the last that is decided, or proposed in the ballot that is promised here.
+    /// What an older ballot left above is no business of anybody's: nobody will adopt it.
     #[must_use]
     pub fn end(&self) -> Slot {
         let decided = self.learner.decided();

@@ -106,7 +106,7 @@ mod tests {
             queued += 1;
         }
         assert_eq!(queued, CLIENTS_BYTES_MAX >> 20);
-        assert!(peers.take(Event::Reset(NodeId(1)), 0).await);
+        assert_eq!(now(peers.take(Event::Reset(NodeId(1)), 0)).await, Some(true));
         drop(inbox.recv().await);
         assert!(is_queued(now(clients.push(Job::Event(Event::Heal), 1 << 20)).await), "room again");
     }

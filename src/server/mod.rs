@@ -1,4 +1,4 @@
-//! A node as a process: sockets, threads and the real clock around [`Node`](crate::node::Node).
+//! A node as a process: sockets, threads and the real clock around [`Node`].
 //!
 //! Two threads. The main one runs all sockets and waits; the one named `node` owns the node and its
 //! disk, and is the only place that reads the clock. Between them: one bounded queue of jobs, a
@@ -13,6 +13,8 @@ mod clients;
 mod drive;
 mod jobs;
 mod line;
+#[cfg(test)]
+mod strangers;
 #[cfg(test)]
 mod tests;
 
@@ -116,11 +118,26 @@ where
     M: StateMachine + Send + 'static,
 {
     let member = cluster.member(options.node).ok_or(Error::Stranger(options.node.0))?;
-    let listener = listen(&member.address)?;
+    serve(listen(&member.address)?, cluster, options, wal, machine, stop).await
+}
+
+/// As [`run`], on a port that is held already.
+async fn serve<W, M>(
+    listener: TcpListener,
+    cluster: &Cluster,
+    options: Options,
+    wal: W,
+    machine: M,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Error<W::Error>>
+where
+    W: Wal + Send + 'static,
+    M: StateMachine + Send + 'static,
+{
     let node = Node::open(config(cluster, &options), wal, machine).map_err(Error::Log)?;
     tracing::info!(
         node = options.node.0,
-        address = %member.address,
+        address = ?listener.local_addr().ok(),
         decided = node.applied().0,
         "listening"
     );

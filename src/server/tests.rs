@@ -3,16 +3,21 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{Options, run};
+use super::{Options, serve};
 use crate::client::{Client, Probe};
 use crate::cluster::{Cluster, Member};
-use crate::paxos::{ClientId, Incarnation, NodeId, Slot};
+use crate::paxos::{ClientId, Incarnation, NodeId, Slot, Wal};
 use crate::rsm::{Archive, StateMachine};
+use crate::transport::listener::listen;
 use crate::wal::MemoryWal;
 use crate::wire::client::Order;
+
+/// Far longer than anything here takes, unless it never comes.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Keeps every command, and answers with it.
 struct Echo;
@@ -34,37 +39,42 @@ impl StateMachine for Echo {
     fn restore(&mut self, _snapshot: &[u8]) {}
 }
 
-struct Rig {
-    cluster: Cluster,
+pub(super) struct Rig {
+    pub(super) cluster: Cluster,
     stops: Vec<oneshot::Sender<()>>,
     servers: Vec<JoinHandle<()>>,
 }
 
 impl Rig {
-    /// A cluster on ports that were free a moment ago.
-    fn start(members: u16) -> Rig {
-        let held: Vec<std::net::TcpListener> = (0..members)
-            .map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"))
-            .collect();
-        let member = |(id, listener): (u16, &std::net::TcpListener)| Member {
+    pub(super) fn start(members: u16) -> Rig {
+        Rig::with(members, true, |_| MemoryWal::default())
+    }
+
+    /// A cluster on ports that it holds from the start.
+    pub(super) fn with<W>(members: u16, allow_faults: bool, wal: impl Fn(NodeId) -> W) -> Rig
+    where
+        W: Wal<Error: Sync> + Send + 'static,
+    {
+        let listeners: Vec<_> =
+            (0..members).map(|_| listen("127.0.0.1:0").expect("a port")).collect();
+        let member = |(id, listener): (u16, &TcpListener)| Member {
             id: NodeId(id),
             address: listener.local_addr().expect("bound").to_string(),
             witness: false,
         };
-        let nodes = (0..).zip(&held).map(member).collect();
+        let nodes = (0..).zip(&listeners).map(member).collect();
         let election = Duration::from_millis(400);
         let cluster = Cluster { name: "room".to_owned(), election, nodes };
-        drop(held);
         let mut rig = Rig { cluster, stops: Vec::new(), servers: Vec::new() };
-        for node in (0..members).map(NodeId) {
+        for (node, listener) in (0..).map(NodeId).zip(listeners) {
             let (stop, stopped) = oneshot::channel();
-            let cluster = rig.cluster.clone();
-            let options = Options { node, incarnation: Incarnation(1), allow_faults: true };
+            let (cluster, wal) = (rig.cluster.clone(), wal(node));
+            let options = Options { node, incarnation: Incarnation(1), allow_faults };
             rig.servers.push(tokio::spawn(async move {
                 let stopped = async {
                     let _ = stopped.await;
                 };
-                let run = run(&cluster, options, MemoryWal::default(), Echo, stopped).await;
+                let run = serve(listener, &cluster, options, wal, Echo, stopped).await;
                 run.expect("runs until it is stopped");
             }));
             rig.stops.push(stop);
@@ -72,7 +82,12 @@ impl Rig {
         rig
     }
 
-    async fn stop(self) {
+    pub(super) async fn probe(&self, node: NodeId) -> Probe {
+        let address = &self.cluster.member(node).expect("a member").address;
+        Probe::dial(address, "room", PATIENCE).await.expect("greets")
+    }
+
+    pub(super) async fn stop(self) {
         for stop in self.stops {
             let _ = stop.send(());
         }
@@ -121,8 +136,7 @@ async fn a_hole_that_was_ordered_shows_and_is_healed_when_asked() {
         ticket.reply().await.expect("answered").slot
     };
     assert_eq!(send("a").await, Slot(0));
-    let address = &rig.cluster.nodes[0].address;
-    let mut probe = Probe::dial(address, "room", Duration::from_secs(5)).await.expect("dials");
+    let mut probe = rig.probe(NodeId(0)).await;
     probe.order(Order::Skip(2)).await.expect("answers").expect("obeys");
     let status = probe.status().await.expect("answers");
     assert_eq!(status.holes, [(Slot(1), Slot(3))]);

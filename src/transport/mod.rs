@@ -30,7 +30,8 @@ pub type Frames = Framed<TcpStream, LengthDelimitedCodec>;
 /// given up after about this long.
 const VANISHED: Duration = Duration::from_secs(20);
 
-/// Sets what every connection has: no delay of small writes, and an end when the other end vanishes.
+/// Sets what every connection has: no delay of small writes, and an end when the other end has
+/// vanished.
 ///
 /// # Errors
 ///

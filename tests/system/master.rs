@@ -76,12 +76,16 @@ fn stopped_servers() -> Result<(), Failed> {
         server.signal(Signal::STOP);
         let since = Instant::now();
         master.say(&format!("sendMessage 1 number {at} is stopped"))?;
-        log.push(format!("{} 1: number {at} is stopped", at + 1));
+        log.push(format!("{} 1: number {at} is stopped", log.len()));
         let shown = shows(&mut master, &log);
         std::thread::sleep(STOPPED.saturating_sub(since.elapsed()));
         server.signal(Signal::CONT);
         shown?;
-        master.say("allClear")?;
+        // The next one is stopped only when the system has come to rest: what is sent after the
+        // allClear can be seen only when that is over.
+        master.say(&format!("allClear\nsendMessage 1 number {at} goes on"))?;
+        log.push(format!("{} 1: number {at} goes on", log.len()));
+        shows(&mut master, &log)?;
     }
     let wanted: String = log.iter().chain(&log).map(|line| format!("{line}\n")).collect();
     let finished = master.finish(b"printChatLog 0\nprintChatLog 1\n", LONG)?.cleanly()?;
