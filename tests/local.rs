@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use indelible::local::{Driven, Options, Rig};
 use indelible::paxos::NodeId;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_indelible");
@@ -163,6 +164,7 @@ impl Middle {
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .expect("a shell");
         until("the child's id", || folder.join("child").exists());
@@ -173,9 +175,14 @@ impl Middle {
 
 impl Drop for Middle {
     fn drop(&mut self) {
-        // Killed already, where the test got so far.
+        // Killed already, where the test got so far; the child too, where it passed.
         let _ = self.shell.kill();
         let _ = self.shell.wait();
+        if is_running(self.child)
+            && let Some(child) = Pid::from_raw(self.child as i32)
+        {
+            let _ = kill_process(child, Signal::KILL);
+        }
     }
 }
 
