@@ -13,10 +13,12 @@ mod cases;
 mod kills;
 mod master;
 mod need;
+mod power;
 mod processes;
 mod run;
 mod scale;
 mod scripts;
+mod shutdown_ioctl;
 
 use std::process::ExitCode;
 
@@ -48,7 +50,8 @@ fn main() -> ExitCode {
 }
 
 fn play(name: &str, rest: &[String]) -> ExitCode {
-    let Some((_, role)) = ROLES.iter().find(|(known, _)| *known == name) else {
+    let mut roles = ROLES.iter().chain(power::ROLES);
+    let Some((_, role)) = roles.find(|(known, _)| *known == name) else {
         eprintln!("no role is called {name}");
         return ExitCode::from(USAGE);
     };
@@ -62,6 +65,7 @@ fn trials() -> Vec<Trial> {
         cases::trials(),
         kills::trials(),
         master::trials(),
+        power::trials(),
         scripts::trials(),
     ];
     parts.into_iter().flatten().collect()

@@ -15,6 +15,11 @@ pub(crate) fn kills() -> u32 {
     if soak() { 100 } else { 15 }
 }
 
+/// Power cuts of one store.
+pub(crate) fn cuts() -> u32 {
+    if soak() { 300 } else { 20 }
+}
+
 /// Whether the full counts are asked for.
 pub(crate) fn soak() -> bool {
     std::env::var_os("INDELIBLE_SOAK").is_some_and(|soak| !soak.is_empty() && soak != "0")
