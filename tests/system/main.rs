@@ -10,6 +10,7 @@
 #![allow(clippy::print_stderr, reason = "a test runner talks on stderr")]
 
 mod cases;
+mod growth;
 mod kills;
 mod master;
 mod need;
@@ -19,6 +20,7 @@ mod run;
 mod scale;
 mod scripts;
 mod shutdown_ioctl;
+mod store;
 
 use std::process::ExitCode;
 
@@ -50,7 +52,7 @@ fn main() -> ExitCode {
 }
 
 fn play(name: &str, rest: &[String]) -> ExitCode {
-    let mut roles = ROLES.iter().chain(power::ROLES);
+    let mut roles = ROLES.iter().chain(power::ROLES).chain(store::ROLES);
     let Some((_, role)) = roles.find(|(known, _)| *known == name) else {
         eprintln!("no role is called {name}");
         return ExitCode::from(USAGE);
@@ -63,10 +65,12 @@ fn trials() -> Vec<Trial> {
         need::trials(),
         processes::trials(),
         cases::trials(),
+        growth::trials(),
         kills::trials(),
         master::trials(),
         power::trials(),
         scripts::trials(),
+        store::trials(),
     ];
     parts.into_iter().flatten().collect()
 }
