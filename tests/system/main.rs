@@ -19,6 +19,8 @@ mod run;
 mod scale;
 mod scripts;
 mod shutdown_ioctl;
+mod strace;
+mod strace_node;
 
 use std::process::ExitCode;
 
@@ -67,6 +69,7 @@ fn trials() -> Vec<Trial> {
         master::trials(),
         power::trials(),
         scripts::trials(),
+        strace_node::trials(),
     ];
     parts.into_iter().flatten().collect()
 }
