@@ -11,7 +11,10 @@ mod commander;
 pub mod config;
 pub mod durable;
 mod election;
+#[cfg(test)]
+mod golden;
 mod intake;
+pub mod invariants;
 mod leader;
 mod leading;
 mod learner;
