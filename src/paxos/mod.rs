@@ -4,6 +4,8 @@
 //! random number but from its seed. The same inputs give the same effects, for ever.
 
 mod acceptor;
+#[cfg(test)]
+mod arbitrary;
 pub mod ballot;
 mod campaigning;
 pub mod command;
@@ -23,6 +25,7 @@ pub mod notice;
 mod pulse;
 pub mod replica;
 mod scout;
+mod sound;
 mod standing;
 
 pub use ballot::{Ballot, Incarnation, NodeId, Slot};
