@@ -32,13 +32,15 @@ struct Mouth {
     rng: Rng,
     ballots: Vec<Ballot>,
     slots: Vec<u64>,
+    /// Answers that are due, so that it comes to a campaign and to office.
+    owed: Vec<Envelope>,
 }
 
 impl Mouth {
     fn number(&mut self) -> u64 {
         match self.rng.u8(0..16) {
-            0 => u64::MAX,
-            1 => u64::MAX - self.rng.u64(0..4),
+            0 if self.rng.u8(0..4) == 0 => u64::MAX,
+            1 if self.rng.u8(0..4) == 0 => u64::MAX - self.rng.u64(0..4),
             2 => 1 << self.rng.u32(0..64),
             _ => self.rng.u64(0..6),
         }
@@ -64,7 +66,7 @@ impl Mouth {
     }
 
     fn incarnation(&mut self) -> Incarnation {
-        Incarnation(if self.rng.u8(0..200) == 0 { self.number() } else { 1 })
+        Incarnation(if self.rng.u16(0..4000) == 0 { self.number() } else { 1 })
     }
 
     fn seal(&mut self) -> Seal {
@@ -124,6 +126,46 @@ impl Mouth {
         }
     }
 
+    /// What an obliging peer would answer, with contents of its own.
+    fn hear(&mut self, said: &Envelope) {
+        let (from, seal) = (said.to, self.seal());
+        let incarnation = seal.incarnation;
+        let answer: Option<Message> = match &said.message {
+            Message::Canvass(m) => {
+                let (round, decided) = (m.round, self.slot());
+                let answer =
+                    CanvassAnswer { round, yes: true, promised: None, decided, incarnation };
+                Some(answer.into())
+            }
+            Message::Prepare(m) => {
+                let (mark, accepted, ballot) = (self.slot(), self.pvalues(from), m.ballot);
+                let accepted_in = accepted.iter().map(|pvalue| pvalue.ballot).max();
+                Some(Promise { ballot, mark, accepted_in, accepted, seal }.into())
+            }
+            Message::Accept(m) => {
+                let (ballot, from, up_to) = (m.run.ballot, m.run.after, m.run.end());
+                Some(Accepted { ballot, from, up_to, seal }.into())
+            }
+            Message::Heartbeat(m) => {
+                let (ballot, round, decided) = (m.ballot, m.round, self.slot());
+                Some(Echo { ballot, round, decided, incarnation, digest: None }.into())
+            }
+            Message::CatchUpAsk(m) => {
+                let (first, commands, decided) = (m.from, self.commands(), self.slot());
+                Some(CatchUp { first, commands, decided }.into())
+            }
+            Message::Promise(_)
+            | Message::Preempted(_)
+            | Message::Accepted(_)
+            | Message::Resend(_)
+            | Message::Decide(_)
+            | Message::Echo(_)
+            | Message::CanvassAnswer(_)
+            | Message::CatchUp(_) => None,
+        };
+        self.owed.extend(answer.map(|message| Envelope { from, to: said.from, message }));
+    }
+
     fn input(&mut self) -> Input {
         match self.rng.u8(0..16) {
             0 => Input::Tick { elapsed: self.rng.u64(0..200) },
@@ -135,6 +177,9 @@ impl Mouth {
             },
             4 if self.rng.u8(0..8) == 0 => Input::Skip(self.number()),
             5 => Input::Heal,
+            6..=11 if !self.owed.is_empty() => {
+                Input::Message(self.owed.swap_remove(self.rng.usize(0..self.owed.len())))
+            }
             _ => {
                 let from = NodeId(self.rng.u16(1..=MEMBERS));
                 Input::Message(Envelope { from, to: ME, message: self.message(from) })
@@ -160,7 +205,7 @@ fn talk(seed: u64) -> bool {
     );
     let mut persister = Persister::new(Nowhere);
     let rng = Rng::with_seed(seed);
-    let mut mouth = Mouth { rng, ballots: Vec::new(), slots: Vec::new() };
+    let mut mouth = Mouth { rng, ballots: Vec::new(), slots: Vec::new(), owed: Vec::new() };
     let mut led = false;
     for _ in 0..400 {
         overhear(&mut mouth, &replica);
@@ -172,7 +217,9 @@ fn talk(seed: u64) -> bool {
                 effects = effects.then(replica.step(input));
             }
             let mut released = persister.persist(effects).expect("cannot fail");
-            inputs = released.take_loopback(ME).into_iter().map(Input::Message).collect();
+            let own = released.take_loopback(ME);
+            released.messages().iter().for_each(|said| mouth.hear(said));
+            inputs = own.into_iter().map(Input::Message).collect();
             replica.note_applied(replica.decided(), None);
             led |= replica.is_leading();
         }
