@@ -13,8 +13,6 @@ mod commander;
 pub mod config;
 pub mod durable;
 mod election;
-#[cfg(test)]
-mod golden;
 mod intake;
 pub mod invariants;
 mod leader;

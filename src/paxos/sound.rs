@@ -3,8 +3,8 @@
 //! A message can be well formed and still be absurd: a ballot above which there is none, a run that
 //! ends beyond the last number, a promise that lists a slot so far off that filling the holes below
 //! would take all memory. Bounds here are far above what any cluster reaches, and low enough that
-//! no sum overflows and nothing grows without limit. Whether a sound message is *true* is not asked:
-//! peers are trusted to follow the protocol, not to be free of bugs.
+//! no sum overflows and nothing grows without limit. Whether a sound message is *true* is not
+//! asked: peers are trusted to follow the protocol, not to be free of bugs.
 
 use super::ballot::{Ballot, Slot};
 use super::message::{Message, Promise, Run};

@@ -1,11 +1,11 @@
-//! The protocol as a book of transcripts: each file of `tests/golden` is a scenario that runs here.
+//! The protocol as a book of transcripts: each file of `scripts` is a scenario that runs here.
 //!
 //! Read in their order, they tell a newcomer what the protocol does and why. `rig` is a cluster in
 //! memory, driven by hand through the public face of the core, message by message; `show` says in
 //! fixed columns what happens. After every command the invariants are checked over all nodes, so a
 //! transcript that was renewed without care still cannot show two truths.
 //!
-//! `UPDATE_GOLDENFILES=1 cargo test --lib golden` renews the transcripts; the difference is to be
+//! `UPDATE_GOLDENFILES=1 cargo test --test golden` renews the transcripts; the difference is to be
 //! read against the protocol's rules, line by line.
 
 mod rig;
@@ -15,14 +15,14 @@ use std::error::Error;
 
 use goldenscript::{Command, Context, Runner};
 
-use super::{Input, Message, NodeId, ReadId, Slot};
+use indelible::paxos::{Input, Message, NodeId, ReadId, Slot, invariants};
 use rig::{Cut, Rig};
 
 type Outcome = Result<String, Box<dyn Error>>;
 
 #[test]
 fn the_scripts() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/scripts");
     let files = std::fs::read_dir(folder).expect("the folder of scripts");
     let mut paths: Vec<_> = files.map(|file| file.expect("readable").path()).collect();
     paths.sort();
@@ -202,7 +202,7 @@ fn a_leader_beyond_its_window() {
     rig.turn(NodeId(0), vec![propose]);
     let replica = rig.replica(NodeId(0)).expect("alive");
     assert!(replica.is_leading() && replica.decided() == Slot(0));
-    assert_eq!(super::invariants::r5(replica, 5000), Ok(()));
-    let broken = super::invariants::r5(replica, 0).expect_err("beyond the window");
+    assert_eq!(invariants::r5(replica, 5000), Ok(()));
+    let broken = invariants::r5(replica, 0).expect_err("beyond the window");
     assert_eq!(broken.invariant, "R5");
 }

@@ -6,12 +6,12 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::rc::Rc;
 
-use super::super::invariants::{self, Proposed};
-use super::super::{
+use super::{Filter, show};
+use indelible::paxos::invariants::{self, Proposed};
+use indelible::paxos::{
     AcceptorState, ClientId, Command, Config, Effects, Envelope, Incarnation, Input, Limits,
     Message, NodeId, Notice, Persister, Record, Replica, Request, RequestNumber, Slot, Timing, Wal,
 };
-use super::{Filter, show};
 
 /// A power cut in the middle of the next commit, after so many of its records.
 #[derive(Clone, Copy, Debug)]

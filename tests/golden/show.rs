@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::super::{
+use indelible::paxos::{
     AcceptorState, Ballot, ClientId, Command, Envelope, Input, Message, NodeId, Notice, PValue,
     Record, Rejection, Replica, Request, RequestNumber, Run, Slot,
 };
