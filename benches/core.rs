@@ -144,8 +144,8 @@ criterion_group! {
     name = core;
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(3))
-        .sample_size(20);
+        .measurement_time(Duration::from_secs(2))
+        .sample_size(10);
     targets = batches
 }
 criterion_main!(core);
