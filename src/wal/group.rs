@@ -93,6 +93,18 @@ pub(super) fn examine(value: &[u8], number: u64, fingerprint: u32) -> Result<Par
     Ok(Part { place: word(17), places: word(21), body })
 }
 
+/// The values from the first that begins a group. A crash can stop the deletes of a trim, which go
+/// upward, within a group; whether what stands before may be missing, the trim's record says.
+pub(super) fn behind_broken_head<V: AsRef<[u8]>>(
+    values: &[(u64, V)],
+    fingerprint: u32,
+) -> &[(u64, V)] {
+    let is_inner = |(number, value): &&(u64, V)| {
+        examine(value.as_ref(), *number, fingerprint).is_ok_and(|part| part.place > 0)
+    };
+    &values[values.iter().take_while(is_inner).count()..]
+}
+
 /// The records in the shares of a whole group, put together.
 pub(super) fn decode(encoded: &[u8]) -> Result<Vec<Record>, codec::Malformed> {
     codec::decode(encoded)

@@ -37,11 +37,18 @@ pub(super) struct HighWater {
 const AGE_MAX: Duration = Duration::from_secs(1);
 
 impl HighWater {
-    /// Opens or creates the file.
+    /// Makes the file of a fresh store: from the first moment it says something.
+    pub(super) fn create(path: &Path) -> Result<(), Error> {
+        let io = |error| Error::io(path, error);
+        let (mut slots, _) = Slots::open(path).map_err(io)?;
+        slots.write(&codec::encode(&Mark::default())).map_err(io)
+    }
+
+    /// Opens the file; one that says nothing is damaged.
     pub(super) fn open(path: &Path) -> Result<HighWater, Error> {
         let (slots, found) = Slots::open(path).map_err(|error| Error::io(path, error))?;
         let written = match found {
-            Found::Nothing => Mark::default(),
+            Found::Nothing => return Err(Error::damaged(path, "nothing is written in it")),
             Found::Value(value) => {
                 codec::decode(&value).map_err(|error| Error::damaged(path, error.to_string()))?
             }

@@ -13,6 +13,8 @@ pub mod identity;
 pub mod memory;
 mod sled_log;
 pub mod store;
+#[cfg(test)]
+mod tests;
 
 pub use error::Error;
 pub use identity::Identity;

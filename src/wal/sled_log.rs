@@ -72,7 +72,9 @@ impl SledLog {
         let db = open_patiently(folder)?;
         let log = SledLog { folder: folder.to_owned(), db, registration };
         OPEN.store(true, Ordering::Release);
-        log.prove()?;
+        // The first write walks a tree that may be damaged.
+        quietly(|| log.prove())
+            .unwrap_or_else(|| Err(Error::damaged(folder, "sled panicked at the first write")))?;
         sync::folder(folder).map_err(io)?;
         Ok(log)
     }

@@ -84,7 +84,7 @@ impl Store {
             return Err(Error::Exists(path.to_owned()));
         }
         ballast::hold(&path.join("ballast"), options.ballast_bytes).map_err(io)?;
-        HighWater::open(&path.join("high-water"))?;
+        HighWater::create(&path.join("high-water"))?;
         drop(SledLog::open(&path.join("log"))?);
         // Last, since it is what makes the folder a store.
         identity.write(&path.join("identity"))?;
@@ -169,9 +169,10 @@ impl Store {
         let values = self.log.values()?;
         self.recovery.bytes = values.iter().map(|(_, value)| value.len() as u64).sum();
         let mut groups = Vec::new();
-        let mut next = values.first().map_or(0, |(number, _)| *number);
-        let lowest = next;
-        let mut rest = values.as_slice();
+        let lowest = values.first().map_or(0, |(number, _)| *number);
+        let mut rest = group::behind_broken_head(&values, self.fingerprint);
+        let mut next = rest.first().map_or(lowest, |(number, _)| *number);
+        let whole_from = next;
         while !rest.is_empty() {
             match self.read_group(rest, next)? {
                 Some((records, length)) => {
@@ -187,8 +188,8 @@ impl Store {
             self.cut(next, *last)?;
         }
         self.first = first_held(&groups);
-        if lowest > self.first {
-            let what = format!("values {}..{lowest} are missing", self.first);
+        if whole_from > self.first {
+            let what = format!("values {}..{whole_from} are missing", self.first);
             return Err(Error::damaged(&self.path, what));
         }
         groups.retain(|(number, _)| *number >= self.first);

@@ -1,0 +1,153 @@
+//! Commits a second of the log on disk, beside a plain file with append and `fdatasync`.
+//!
+//! By records a commit, of 256 bytes each. Disks differ and share: only the ratio of the two, from
+//! the same run, says something. `INDELIBLE_BENCH_DIR` names the folder whose disk is meant; a
+//! memory file system would measure nothing.
+
+#![allow(missing_docs, reason = "criterion's macros make an undocumented function")]
+#![allow(clippy::print_stderr, reason = "figures are read by people")]
+
+use std::fs::{File, OpenOptions};
+use std::hint::black_box;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use indelible::paxos::{
+    Ballot, ClientId, Command, Incarnation, NodeId, Record, Request, RequestNumber, Run, Slot, Wal,
+};
+use indelible::wal::{Identity, Options, Store};
+
+/// Records in one commit.
+const BATCHES: [u64; 4] = [1, 16, 64, 256];
+
+/// Bytes of a command.
+const COMMAND_BYTES: usize = 256;
+
+/// A store forgets what lies this many slots back, as a node does that trims.
+const HELD_SLOTS: u64 = 50_000;
+
+struct Log {
+    store: Store,
+    next: u64,
+    trimmed: u64,
+    /// Slot and number of the value at which trimming may cut.
+    marks: Vec<(u64, u64)>,
+}
+
+impl Log {
+    fn fresh(path: &Path) -> Log {
+        let identity = Identity::new("bench", NodeId(0), Incarnation(1));
+        Store::format(path, &identity, Options { ballast_bytes: 0 }).expect("formatted");
+        let store = Store::open(path).expect("opens");
+        Log { store, next: 0, trimmed: 0, marks: Vec::new() }
+    }
+
+    fn commit(&mut self, records: u64) {
+        let mut batch: Vec<Record> = (self.next..self.next + records).map(accepted).collect();
+        if self.next - self.trimmed > 2 * HELD_SLOTS {
+            batch.extend(self.trim());
+        }
+        if self.next / HELD_SLOTS != (self.next + records) / HELD_SLOTS {
+            self.marks.push((self.next, self.store.next_value()));
+        }
+        self.store.commit(&batch).expect("committed");
+        self.next += records;
+    }
+
+    fn trim(&mut self) -> Option<Record> {
+        if self.marks.is_empty() {
+            return None;
+        }
+        let (below, first_record) = self.marks.remove(0);
+        self.trimmed = below;
+        let (promised, below) = (Some(ballot()), Slot(below));
+        Some(Record::Trimmed { below, promised, incarnations: Vec::new(), first_record })
+    }
+}
+
+fn ballot() -> Ballot {
+    Ballot { round: 1, node: NodeId(0), incarnation: Incarnation(1) }
+}
+
+fn accepted(slot: u64) -> Record {
+    let one = RequestNumber(1);
+    let request = Request {
+        client: ClientId(1),
+        number: one,
+        low_water: one,
+        ttl_ms: 0,
+        time_ms: slot,
+        body: vec![slot as u8; COMMAND_BYTES].into(),
+    };
+    let (after, first) = (Slot(slot), Slot(slot));
+    let commands = vec![Command::Request(request)];
+    Record::Accepted(Run { ballot: ballot(), after, first, commands })
+}
+
+/// The rival: what the bytes of the same commands cost at least.
+fn append(file: &mut File, records: u64) {
+    let bytes = vec![records as u8; COMMAND_BYTES * records as usize];
+    file.write_all(black_box(&bytes)).expect("written");
+    file.sync_data().expect("synced");
+}
+
+fn folder() -> tempfile::TempDir {
+    let target = || PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let parent = std::env::var_os("INDELIBLE_BENCH_DIR").map_or_else(target, PathBuf::from);
+    tempfile::Builder::new().prefix("bench-log-").tempdir_in(parent).expect("a folder")
+}
+
+fn timed(count: u64, mut run: impl FnMut()) -> Duration {
+    let began = Instant::now();
+    for _ in 0..count {
+        run();
+    }
+    began.elapsed()
+}
+
+fn commits(criterion: &mut Criterion) {
+    let folder = folder();
+    let mut log = Log::fresh(&folder.path().join("store"));
+    let plain = folder.path().join("plain");
+    let mut file = OpenOptions::new().create(true).append(true).open(plain).expect("a file");
+    let mut group = criterion.benchmark_group("log");
+    for records in BATCHES {
+        // What is left of a run: the fastest mean of each, in seconds a commit.
+        let (mut ours, mut raw) = (f64::MAX, f64::MAX);
+        group.throughput(Throughput::Elements(records));
+        group.bench_function(BenchmarkId::new("store", records), |bencher| {
+            bencher.iter_custom(|count| {
+                let took = timed(count, || log.commit(records));
+                ours = ours.min(took.as_secs_f64() / count as f64);
+                took
+            });
+        });
+        group.bench_function(BenchmarkId::new("append+fdatasync", records), |bencher| {
+            bencher.iter_custom(|count| {
+                let took = timed(count, || append(&mut file, records));
+                raw = raw.min(took.as_secs_f64() / count as f64);
+                took
+            });
+        });
+        eprintln!(
+            "log: {records} records a commit: {:.0} commits/s, {:.0} records/s, {:.2} of the raw \
+             append",
+            1.0 / ours,
+            records as f64 / ours,
+            raw / ours
+        );
+    }
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(3));
+    targets = commits
+}
+criterion_main!(benches);
