@@ -50,14 +50,16 @@ impl Checks {
         let promised = node.wal().inspect(AcceptorState::promised);
         demand(id, invariants::a1(self.promises.get(&id).copied(), promised));
         self.promises.extend(promised.map(|promised| (id, promised)));
-        demand(id, invariants::a2(replica.state(), replica.decided()));
-        demand(id, invariants::r4(from, replica.decided()));
-        demand(id, invariants::r2(replica, from));
-        demand(id, invariants::r1(&mut self.decided, replica, from));
-        self.each_request_once(from, replica.decided());
-        demand(id, invariants::r3(&mut self.hashes, node.executor().digest()));
         demand(id, invariants::r5(replica, LEFT_EMPTY));
-        self.compared.insert(id, replica.decided());
+        demand(id, invariants::r4(from, replica.decided()));
+        let is_new = !self.compared.contains_key(&id);
+        if is_new || from < replica.decided() {
+            demand(id, invariants::r2(replica, from));
+            demand(id, invariants::r1(&mut self.decided, replica, from));
+            self.each_request_once(from, replica.decided());
+            demand(id, invariants::r3(&mut self.hashes, node.executor().digest()));
+            self.compared.insert(id, replica.decided());
+        }
     }
 
     /// Our own: no request is decided in two slots. What is new lies in `from..to`.
@@ -97,6 +99,9 @@ impl Checks {
         let from = from.unwrap_or_default();
         let quorum = disks.len() / 2 + 1;
         Disk::inspect_all(disks, |states| {
+            for state in states {
+                invariants::a2(state, from).expect("no vote above the promise");
+            }
             invariants::a4(states, from).expect("one command for a ballot and a slot");
             invariants::a5(states, quorum, from).expect("what is decided stays");
         });
