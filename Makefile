@@ -35,7 +35,7 @@ cases: build
 quick:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) test --locked --lib --test tidy $(patsubst tests/%.rs,--test %,$(wildcard tests/golden.rs))
+	$(CARGO) test --locked --lib --test tidy --test golden
 
 check: quick test cases
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items

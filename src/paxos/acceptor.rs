@@ -11,6 +11,7 @@ use super::ballot::{Ballot, NodeId, Slot};
 use super::config::Config;
 use super::durable::{AcceptorState, Chain, Effects, Record};
 use super::message::{Accepted, Preempted, Prepare, Promise, Resend, Run, Seal};
+use super::sound::SPAN_MAX;
 
 /// An acceptor on its durable state.
 #[derive(Debug)]
@@ -140,7 +141,9 @@ impl Acceptor {
     }
 }
 
-/// Whether everything that the run's ballot proposed before it is held here, or decided.
+/// Whether everything that the run's ballot proposed before it is held here, or decided; and
+/// whether it lies near enough for a Promise to list it.
 fn follows(chain: Option<Chain>, run: &Run, decided: Slot) -> bool {
-    chain.is_some_and(|chain| chain.end == run.after) || run.after <= decided
+    let near = run.end().since(decided) <= SPAN_MAX;
+    near && (chain.is_some_and(|chain| chain.end == run.after) || run.after <= decided)
 }

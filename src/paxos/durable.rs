@@ -257,6 +257,14 @@ impl AcceptorState {
         self.incarnations.iter().map(|(node, incarnation)| (*node, *incarnation)).collect()
     }
 
+    /// What no record can make: for the test of the invariant that forbids it.
+    #[cfg(test)]
+    pub(super) fn with_a_vote_above_its_promise() -> AcceptorState {
+        let ballot = super::testing::ballot(1, 0);
+        let chain = Chain { ballot, from: Slot(0), end: Slot(1) };
+        AcceptorState { chain: Some(chain), ..AcceptorState::default() }
+    }
+
     fn apply(&mut self, record: Record) {
         match record {
             Record::Promised(ballot) => self.promised = self.promised.max(Some(ballot)),

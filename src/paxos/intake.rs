@@ -51,8 +51,9 @@ impl Intake {
         if request.number <= last {
             return Ok(());
         }
-        if request.number.0 != last.0 + 1 {
-            return Err(Rejection::Gap(RequestNumber(last.0 + 1)));
+        let next = RequestNumber(last.0.saturating_add(1));
+        if request.number != next {
+            return Err(Rejection::Gap(next));
         }
         let bytes = self.waiting_bytes + request.body.len();
         if self.waiting_requests >= limits.queue_requests || bytes > limits.queue_bytes {

@@ -12,6 +12,7 @@ use super::message::{Accept, Accepted, Decide, Echo, Heartbeat, Resend};
 use super::notice::Notice;
 use super::pulse::Pulse;
 use super::replica::{Admission, Replica};
+use super::sound::SKIP_MAX;
 
 impl Replica {
     /// Phase 1 is finished: leads, from the highest mark of its quorum on.
@@ -200,7 +201,7 @@ impl Replica {
     /// Leaves slots empty after what waits now (a fault that a harness orders).
     pub(super) fn on_skip(&mut self, count: u64) {
         if let Some(intake) = self.office.intake_mut() {
-            intake.skip(count);
+            intake.skip(count.min(SKIP_MAX));
         }
     }
 

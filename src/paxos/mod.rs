@@ -4,6 +4,8 @@
 //! random number but from its seed. The same inputs give the same effects, for ever.
 
 mod acceptor;
+#[cfg(test)]
+mod arbitrary;
 pub mod ballot;
 mod campaigning;
 pub mod command;
@@ -12,6 +14,7 @@ pub mod config;
 pub mod durable;
 mod election;
 mod intake;
+pub mod invariants;
 mod leader;
 mod leading;
 mod learner;
@@ -20,6 +23,7 @@ pub mod notice;
 mod pulse;
 pub mod replica;
 mod scout;
+mod sound;
 mod standing;
 
 pub use ballot::{Ballot, Incarnation, NodeId, Slot};

@@ -116,7 +116,8 @@ impl Replica {
 
     fn on_message(&mut self, envelope: Envelope, fx: &mut Effects) {
         let from = envelope.from;
-        if envelope.to != self.config.node || from.0 >= self.config.members {
+        let known = envelope.to == self.config.node && from.0 < self.config.members;
+        if !known || !envelope.message.is_sound() {
             return;
         }
         match envelope.message {

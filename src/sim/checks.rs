@@ -4,8 +4,17 @@ use std::collections::BTreeMap;
 
 use super::disk::Disk;
 use crate::node::Node;
-use crate::paxos::{Ballot, ClientId, Command, Envelope, Message, NodeId, RequestNumber, Slot};
+use crate::paxos::invariants::{self, Broken, Proposed};
+use crate::paxos::{
+    AcceptorState, Ballot, ClientId, Command, Envelope, Message, NodeId, RequestNumber, Slot,
+};
 use crate::rsm::StateMachine;
+
+/// How many events go by between two looks at all disks together.
+const EVENTS_BETWEEN: u64 = 64;
+
+/// Slots that the world may leave empty on purpose above what is decided: far more than it does.
+const LEFT_EMPTY: u64 = 1 << 12;
 
 /// What was ever seen, on any node, dead or alive.
 #[derive(Debug, Default)]
@@ -14,8 +23,10 @@ pub(super) struct Checks {
     requests: BTreeMap<(ClientId, RequestNumber), Slot>,
     hashes: BTreeMap<Slot, u64>,
     promises: BTreeMap<NodeId, Ballot>,
+    proposed: Proposed,
     /// How far each node's decided slots were compared since it started.
     compared: BTreeMap<NodeId, Slot>,
+    events: u64,
 }
 
 impl Checks {
@@ -24,53 +35,82 @@ impl Checks {
         self.decided.len() as u64
     }
 
-    /// A node came back: what it recovered is compared again.
-    pub(super) fn on_restart(&mut self, node: NodeId) {
+    /// A node came back: what it recovered is compared again, and lacks nothing of what its disk
+    /// held.
+    pub(super) fn on_restart(&mut self, node: NodeId, disk: &Disk, recovered: &AcceptorState) {
         self.compared.remove(&node);
+        demand(node, disk.inspect(|image| invariants::a3(image, recovered)));
     }
 
     /// After each event at a node.
     pub(super) fn after<M: StateMachine>(&mut self, node: &Node<Disk, M>) {
-        self.promises_only_grow(node);
-        self.one_value_per_slot(node);
-        self.equal_hash_at_equal_slot(node);
-    }
-
-    /// A1: an acceptor's promise only grows, across crashes.
-    fn promises_only_grow<M: StateMachine>(&mut self, node: &Node<Disk, M>) {
-        let id = node.replica().config().node;
-        let promised = node.wal().inspect(crate::paxos::AcceptorState::promised);
-        let before = self.promises.get(&id).copied();
-        assert!(promised >= before, "A1: {id} promised {before:?}, then {promised:?}");
-        if let Some(promised) = promised {
-            self.promises.insert(id, promised);
-        }
-    }
-
-    /// R1: no two nodes, nor one node at two times, hold different decided commands in a slot; and
-    /// no request is decided twice.
-    fn one_value_per_slot<M: StateMachine>(&mut self, node: &Node<Disk, M>) {
         let replica = node.replica();
         let id = replica.config().node;
         let from = self.compared.get(&id).copied().unwrap_or_default();
-        let decided = replica.decided();
-        for (slot, vote) in replica.state().votes(from).take_while(|(slot, _)| *slot < decided) {
-            let known = self.decided.entry(slot).or_insert_with(|| vote.command.clone());
-            assert_eq!(*known, vote.command, "R1: {id} has another command in slot {slot}");
-            if let Command::Request(request) = &vote.command {
-                let key = (request.client, request.number);
-                let first = self.requests.entry(key).or_insert(slot);
-                assert_eq!(*first, slot, "a request is decided once: {key:?}");
-            }
+        let promised = node.wal().inspect(AcceptorState::promised);
+        demand(id, invariants::a1(self.promises.get(&id).copied(), promised));
+        self.promises.extend(promised.map(|promised| (id, promised)));
+        demand(id, invariants::r5(replica, LEFT_EMPTY));
+        demand(id, invariants::r4(from, replica.decided()));
+        let is_new = !self.compared.contains_key(&id);
+        if is_new || from < replica.decided() {
+            demand(id, invariants::r2(replica, from));
+            demand(id, invariants::r1(&mut self.decided, replica, from));
+            self.each_request_once(from, replica.decided());
+            demand(id, invariants::r3(&mut self.hashes, node.executor().digest()));
+            self.compared.insert(id, replica.decided());
         }
-        self.compared.insert(id, decided);
     }
 
-    /// R3: nodes that have applied as much are in the same state.
-    fn equal_hash_at_equal_slot<M: StateMachine>(&mut self, node: &Node<Disk, M>) {
-        let digest = node.executor().digest();
-        let known = self.hashes.entry(digest.slot).or_insert(digest.hash);
-        assert_eq!(*known, digest.hash, "R3: states differ at slot {}", digest.slot);
+    /// Our own: no request is decided in two slots. What is new lies in `from..to`.
+    fn each_request_once(&mut self, from: Slot, to: Slot) {
+        if from >= to {
+            return;
+        }
+        for (slot, command) in self.decided.range(from..to) {
+            if let Command::Request(request) = command {
+                let key = (request.client, request.number);
+                let first = self.requests.entry(key).or_insert(*slot);
+                assert_eq!(first, slot, "a request is decided once: {key:?}");
+            }
+        }
+    }
+
+    /// What a leader proposes, before anybody accepts it: Accepts leave before its own commit.
+    pub(super) fn proposed(&mut self, disks: &[Disk], envelope: &Envelope) {
+        let Message::Accept(accept) = &envelope.message else { return };
+        let run = &accept.run;
+        let is_new = !self.proposed.contains_key(&(run.ballot, run.first));
+        demand(envelope.from, invariants::l1(&mut self.proposed, run));
+        if is_new {
+            let quorum = disks.len() / 2 + 1;
+            let lawful = Disk::inspect_all(disks, |states| invariants::l2(states, quorum, run));
+            demand(envelope.from, lawful);
+        }
+    }
+
+    /// What all disks hold together, now and then: above what every node has decided.
+    pub(super) fn together(&mut self, disks: &[Disk]) {
+        self.events += 1;
+        if !self.events.is_multiple_of(EVENTS_BETWEEN) {
+            return;
+        }
+        let from = disks.iter().map(|disk| disk.inspect(AcceptorState::mark)).min();
+        let from = from.unwrap_or_default();
+        let quorum = disks.len() / 2 + 1;
+        Disk::inspect_all(disks, |states| {
+            for state in states {
+                invariants::a2(state, from).expect("no vote above the promise");
+            }
+            invariants::a4(states, from).expect("one command for a ballot and a slot");
+            invariants::a5(states, quorum, from).expect("what is decided stays");
+        });
+    }
+}
+
+fn demand(node: NodeId, verdict: Result<(), Broken>) {
+    if let Err(broken) = verdict {
+        panic!("{node}: {broken}");
     }
 }
 

@@ -37,6 +37,13 @@ impl Disk {
     pub(super) fn inspect<T>(&self, look: impl FnOnce(&AcceptorState) -> T) -> T {
         look(&self.0.borrow().image)
     }
+
+    /// Looks at what all nodes would find.
+    pub(super) fn inspect_all<T>(disks: &[Disk], look: impl FnOnce(&[&AcceptorState]) -> T) -> T {
+        let platters: Vec<_> = disks.iter().map(|disk| disk.0.borrow()).collect();
+        let images: Vec<&AcceptorState> = platters.iter().map(|platter| &platter.image).collect();
+        look(&images)
+    }
 }
 
 impl Wal for Disk {

@@ -115,14 +115,16 @@ struct World {
 
 /// Carries what is released into the world's queue, and looks at the disk as it passes.
 struct Gate<'a> {
-    disk: &'a Disk,
+    disks: &'a [Disk],
+    checks: &'a mut Checks,
     passed: Vec<Envelope>,
 }
 
 impl Network for Gate<'_> {
     fn send(&mut self, released: Released) {
         for envelope in released.into_messages() {
-            claims_are_durable(self.disk, &envelope);
+            claims_are_durable(&self.disks[usize::from(envelope.from.0)], &envelope);
+            self.checks.proposed(self.disks, &envelope);
             self.passed.push(envelope);
         }
     }
@@ -291,7 +293,8 @@ impl World {
         if doomed {
             self.disks[index].doom(self.rng.f64());
         }
-        let mut gate = Gate { disk: &self.disks[index], passed: Vec::new() };
+        let checks = &mut self.checks;
+        let mut gate = Gate { disks: &self.disks, checks, passed: Vec::new() };
         let outcome = running.handle(events, &mut gate);
         let passed = gate.passed;
         self.disks[index].spare();
@@ -302,6 +305,7 @@ impl World {
             }
             Err(_) => self.crash(node),
         }
+        self.checks.together(&self.disks);
         for envelope in passed {
             self.post(envelope);
         }
@@ -373,7 +377,7 @@ impl World {
         let opened = Node::open(config, self.disks[index].clone(), Tape::default());
         let opened = opened.expect("a disk without power cuts opens");
         self.ticked[index] = self.now;
-        self.checks.on_restart(node);
+        self.checks.on_restart(node, &self.disks[index], opened.replica().state());
         self.checks.after(&opened);
         self.nodes[index] = Some(opened);
     }

@@ -25,6 +25,8 @@ const HELD_BYTES: u64 = 16 << 20;
 /// How often the file is looked at.
 const LOOKS: u64 = 8;
 
+const MEBIBYTE: u64 = 1 << 20;
+
 /// All of them.
 pub(crate) fn trials() -> Vec<Trial> {
     vec![Trial::test("growth::a_trimmed_log_stays_flat", flat)]
@@ -48,11 +50,11 @@ fn flat() -> Result<(), Failed> {
         store.commit(&records)?;
         if (batch + 1) % (batches / LOOKS) == 0 {
             // Blocks, not length: the file may have holes.
-            sizes.push(fs::metadata(path.join("log/db"))?.blocks() * 512 >> 20);
+            sizes.push(fs::metadata(path.join("log/db"))?.blocks() * 512 / MEBIBYTE);
         }
     }
     drop(store);
-    let written = scale::growth_bytes() >> 20;
+    let written = scale::growth_bytes() / MEBIBYTE;
     eprintln!("growth: {written} MiB written and trimmed; the file, each eighth: {sizes:?} MiB");
     // Two eighths to reach the size it needs; from there on it may double.
     let (early, late) = (sizes[1], sizes.iter().max().copied().unwrap_or_default());

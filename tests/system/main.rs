@@ -21,6 +21,8 @@ mod scale;
 mod scripts;
 mod shutdown_ioctl;
 mod store;
+mod strace;
+mod strace_node;
 
 use std::process::ExitCode;
 
@@ -71,6 +73,7 @@ fn trials() -> Vec<Trial> {
         power::trials(),
         scripts::trials(),
         store::trials(),
+        strace_node::trials(),
     ];
     parts.into_iter().flatten().collect()
 }

@@ -1,0 +1,220 @@
+//! Persist before send, seen from outside: a node under strace.
+//!
+//! One of three nodes runs under strace while messages are decided; then the leader is killed, so
+//! that the traced node campaigns. What it sends to its peers is put together from the trace and
+//! decoded. For each Promise, Accepted and Prepare, the record it rests on must have been written to
+//! the log, and a sync of the log must have begun after that write and succeeded before the first
+//! byte of the message went out.
+//!
+//! One-line bug that turns it red: the persister releases before it commits, or the hook does not
+//! sync.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use indelible::client::Client;
+use indelible::local::{Options, Rig};
+use indelible::paxos::{Ballot, ClientId, Envelope, Message, NodeId};
+use indelible::services::chat;
+use indelible::wire::{codec, frame};
+use libtest_mimic::{Failed, Trial};
+
+use crate::need::{self, Need};
+use crate::strace::{self, Call};
+use crate::{run, scale};
+
+/// All of them.
+pub(crate) fn trials() -> Vec<Trial> {
+    let needs = &[Need::Program("strace")];
+    vec![
+        Trial::test("strace::the_parser_can_tell", || {
+            strace::self_test();
+            Ok(())
+        }),
+        need::trial("strace::a_node_syncs_before_it_sends", needs, traced_node),
+    ]
+}
+
+/// Messages that are decided under strace.
+const MESSAGES: u64 = 20;
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The node that is traced: the second in the ring.
+const TRACED: NodeId = NodeId(1);
+
+fn traced_node() -> Result<(), Failed> {
+    let _beside = scale::beside();
+    let data = run::data()?;
+    let mut rig = Rig::format(Options {
+        nodes: 3,
+        data: data.path().to_owned(),
+        keep: false,
+        program: PathBuf::from(env!("CARGO_BIN_EXE_indelible")),
+        allow_faults: false,
+        log: "info".to_owned(),
+    })?;
+    let trace = data.path().join("trace");
+    rig.start(NodeId(0))?;
+    let mut traced = Traced::start(&rig, &trace)?;
+    rig.start(NodeId(2))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(decide(&mut rig))?;
+    traced.stop()?;
+    let calls = strace::parse(&fs::read_to_string(&trace)?);
+    check(&calls)
+}
+
+/// Has messages decided, then the leader killed, then one more decided by the next.
+async fn decide(rig: &mut Rig) -> Result<(), Failed> {
+    let client = Client::open(rig.cluster(), ClientId(77));
+    let say = async |number: u64| {
+        let body = chat::Message { sender: "s".into(), text: text(number).into() }.encode();
+        let asked = async { client.submit(body).await?.reply().await };
+        match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(reply) => Ok::<u64, Failed>(reply?.slot.0),
+            Err(_) => Err(format!("message {number} is not decided").into()),
+        }
+    };
+    for number in 0..MESSAGES {
+        assert_eq!(say(number).await?, number, "one client, one message at a time");
+    }
+    rig.kill(NodeId(0));
+    say(MESSAGES).await.map(drop)
+}
+
+fn text(number: u64) -> String {
+    format!("traced message {number:04}.")
+}
+
+/// Every message that claims something was sent after the sync of what it claims.
+fn check(calls: &[Call]) -> Result<(), Failed> {
+    let (mut promises, mut votes, mut campaigns) = (0, 0, 0);
+    for (began, envelope) in sent(calls) {
+        let (pattern, count) = if let Message::Promise(promise) = &envelope.message {
+            (bytes_of(promise.ballot), &mut promises)
+        } else if let Message::Prepare(prepare) = &envelope.message {
+            (bytes_of(prepare.ballot), &mut campaigns)
+        } else if let Message::Accepted(accepted) = &envelope.message {
+            (text(accepted.up_to.0.saturating_sub(1)).into_bytes(), &mut votes)
+        } else {
+            continue;
+        };
+        if !strace::is_synced_before(calls, "log/db", &pattern, began) {
+            let kind = envelope.message.kind();
+            return Err(format!("line {began}: {kind} left before its record was synced").into());
+        }
+        *count += 1;
+    }
+    eprintln!("strace: {promises} promises, {votes} votes, {campaigns} prepares after their syncs");
+    assert!(promises + campaigns > 0, "the traced node promised nothing");
+    assert!(votes >= MESSAGES / 2, "the traced node voted {votes} times");
+    Ok(())
+}
+
+fn bytes_of(ballot: Ballot) -> Vec<u8> {
+    codec::encode(&ballot)
+}
+
+/// All envelopes that were sent, each with the line where the call that carried its first byte
+/// began.
+fn sent(calls: &[Call]) -> Vec<(usize, Envelope)> {
+    let mut streams: BTreeMap<&str, Vec<(u8, usize)>> = BTreeMap::new();
+    for call in calls {
+        let is_send = matches!(call.name.as_str(), "sendto" | "sendmsg" | "write" | "writev");
+        if is_send && call.file.starts_with("TCP:") && call.result > 0 {
+            let bytes = call.bytes.iter().take(call.result as usize);
+            let stream = streams.entry(&call.file).or_default();
+            stream.extend(bytes.map(|byte| (*byte, call.began)));
+        }
+    }
+    streams.into_values().flat_map(|stream| envelopes(&stream)).collect()
+}
+
+/// The envelopes in a stream of frames; other frames (hellos, answers to clients) are passed over.
+fn envelopes(stream: &[(u8, usize)]) -> Vec<(usize, Envelope)> {
+    let mut found = Vec::new();
+    let mut rest = stream;
+    while let Some((prefix, tail)) = rest.split_at_checked(4) {
+        let length = prefix.iter().fold(0, |length, (byte, _)| length << 8 | usize::from(*byte));
+        let Some((body, next)) = tail.split_at_checked(length) else { break };
+        let bytes: Vec<u8> = body.iter().map(|(byte, _)| *byte).collect();
+        if let Ok(envelope) = frame::open::<Envelope>(&bytes) {
+            found.push((prefix[0].1, envelope));
+        }
+        rest = next;
+    }
+    found
+}
+
+/// A node under strace; both end with this.
+struct Traced {
+    strace: Child,
+    node: u32,
+}
+
+impl Traced {
+    fn start(rig: &Rig, trace: &PathBuf) -> Result<Traced, Failed> {
+        let strace = Command::new("strace")
+            .args(["-f", "-yy", "-xx", "-s", "1000000", "-o"])
+            .arg(trace)
+            .arg("-e")
+            .arg("trace=fdatasync,fsync,sync_file_range,pwrite64,sendto,sendmsg,write,writev")
+            .arg(env!("CARGO_BIN_EXE_indelible"))
+            .args(["node", &format!("--id={}", TRACED.0)])
+            .arg(format!("--store={}", rig.store(TRACED).display()))
+            .arg(format!("--cluster-file={}", rig.cluster_file().display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut traced = Traced { strace, node: 0 };
+        let until = Instant::now() + PATIENCE;
+        while traced.node == 0 {
+            if Instant::now() > until {
+                return Err("strace started nothing".into());
+            }
+            let children = format!("/proc/{0}/task/{0}/children", traced.strace.id());
+            let children = fs::read_to_string(children)?;
+            // At its start strace forks a child of its own, to see what the kernel can do.
+            let is_node = |pid: &&str| {
+                let comm = fs::read_to_string(format!("/proc/{pid}/comm"));
+                comm.is_ok_and(|comm| comm.trim() == "indelible")
+            };
+            let node = children.split_whitespace().find(is_node);
+            traced.node = node.map_or(Ok(0), str::parse)?;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(traced)
+    }
+
+    /// Ends the node; strace writes what it has, and follows.
+    fn stop(&mut self) -> Result<(), Failed> {
+        self.kill_node();
+        self.strace.wait()?;
+        Ok(())
+    }
+
+    fn kill_node(&mut self) {
+        let pid = i32::try_from(self.node).ok().and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid {
+            // It may be gone already.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        self.node = 0;
+    }
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        self.kill_node();
+        // Gone already, if all went well.
+        std::thread::sleep(Duration::from_millis(50));
+        let _ = self.strace.kill();
+        let _ = self.strace.wait();
+    }
+}
