@@ -250,3 +250,25 @@ impl std::fmt::Debug for SledLog {
         f.debug_struct("SledLog").field("folder", &self.folder).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_answer() {
+        assert_eq!(quietly(|| 7), Some(7));
+        assert_eq!(quietly(|| -> u8 { panic!("as sled does on a damaged file") }), None);
+    }
+
+    #[test]
+    fn each_commit_reaches_a_real_sync() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = SledLog::open(folder.path()).expect("opens");
+        for number in 0..5 {
+            let before = log.registration.syncs();
+            log.append(number, &[vec![1; 100]]).expect("written");
+            assert!(log.registration.syncs() > before, "commit {number}");
+        }
+    }
+}
