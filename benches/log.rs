@@ -44,7 +44,8 @@ impl Log {
         Log { store, next: 0, trimmed: 0, marks: Vec::new() }
     }
 
-    fn commit(&mut self, records: u64) {
+    /// How long a commit takes, its records being at hand.
+    fn commit(&mut self, records: u64) -> Duration {
         let mut batch: Vec<Record> = (self.next..self.next + records).map(accepted).collect();
         if self.next - self.trimmed > 2 * HELD_SLOTS {
             batch.extend(self.trim());
@@ -52,8 +53,10 @@ impl Log {
         if self.next / HELD_SLOTS != (self.next + records) / HELD_SLOTS {
             self.marks.push((self.next, self.store.next_value()));
         }
-        self.store.commit(&batch).expect("committed");
         self.next += records;
+        let began = Instant::now();
+        self.store.commit(&batch).expect("committed");
+        began.elapsed()
     }
 
     fn trim(&mut self) -> Option<Record> {
@@ -87,10 +90,11 @@ fn accepted(slot: u64) -> Record {
 }
 
 /// The rival: what the bytes of the same commands cost at least.
-fn append(file: &mut File, records: u64) {
-    let bytes = vec![records as u8; COMMAND_BYTES * records as usize];
-    file.write_all(black_box(&bytes)).expect("written");
+fn append(file: &mut File, bytes: &[u8]) -> Duration {
+    let began = Instant::now();
+    file.write_all(black_box(bytes)).expect("written");
     file.sync_data().expect("synced");
+    began.elapsed()
 }
 
 fn folder() -> tempfile::TempDir {
@@ -99,12 +103,21 @@ fn folder() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("bench-log-").tempdir_in(parent).expect("a folder")
 }
 
-fn timed(count: u64, mut run: impl FnMut()) -> Duration {
-    let began = Instant::now();
-    for _ in 0..count {
-        run();
+/// What criterion measured, for the ratio at the end: seconds a commit.
+#[derive(Default)]
+struct Samples(Vec<f64>);
+
+impl Samples {
+    fn take(&mut self, count: u64, run: impl FnMut(u64) -> Duration) -> Duration {
+        let took: Duration = (0..count).map(run).sum();
+        self.0.push(took.as_secs_f64() / count as f64);
+        took
     }
-    began.elapsed()
+
+    fn median(&mut self) -> f64 {
+        self.0.sort_by(f64::total_cmp);
+        self.0[self.0.len() / 2]
+    }
 }
 
 fn commits(criterion: &mut Criterion) {
@@ -114,23 +127,16 @@ fn commits(criterion: &mut Criterion) {
     let mut file = OpenOptions::new().create(true).append(true).open(plain).expect("a file");
     let mut group = criterion.benchmark_group("log");
     for records in BATCHES {
-        // What is left of a run: the fastest mean of each, in seconds a commit.
-        let (mut ours, mut raw) = (f64::MAX, f64::MAX);
+        let (mut ours, mut raw) = (Samples::default(), Samples::default());
         group.throughput(Throughput::Elements(records));
         group.bench_function(BenchmarkId::new("store", records), |bencher| {
-            bencher.iter_custom(|count| {
-                let took = timed(count, || log.commit(records));
-                ours = ours.min(took.as_secs_f64() / count as f64);
-                took
-            });
+            bencher.iter_custom(|count| ours.take(count, |_| log.commit(records)));
         });
+        let bytes = vec![records as u8; COMMAND_BYTES * records as usize];
         group.bench_function(BenchmarkId::new("append+fdatasync", records), |bencher| {
-            bencher.iter_custom(|count| {
-                let took = timed(count, || append(&mut file, records));
-                raw = raw.min(took.as_secs_f64() / count as f64);
-                took
-            });
+            bencher.iter_custom(|count| raw.take(count, |_| append(&mut file, &bytes)));
         });
+        let (ours, raw) = (ours.median(), raw.median());
         eprintln!(
             "log: {records} records a commit: {:.0} commits/s, {:.0} records/s, {:.2} of the raw \
              append",
@@ -147,7 +153,7 @@ criterion_group! {
     config = Criterion::default()
         .sample_size(20)
         .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(3));
+        .measurement_time(Duration::from_secs(2));
     targets = commits
 }
 criterion_main!(benches);
