@@ -9,6 +9,7 @@
 
 #![allow(clippy::print_stderr, reason = "a test runner talks on stderr")]
 
+mod bad_input;
 mod cases;
 mod kills;
 mod master;
@@ -64,6 +65,7 @@ fn trials() -> Vec<Trial> {
     let parts = [
         need::trials(),
         processes::trials(),
+        bad_input::trials(),
         cases::trials(),
         kills::trials(),
         master::trials(),
