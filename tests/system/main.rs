@@ -11,6 +11,7 @@
 
 mod bad_input;
 mod cases;
+mod growth;
 mod kills;
 mod master;
 mod need;
@@ -20,6 +21,7 @@ mod run;
 mod scale;
 mod scripts;
 mod shutdown_ioctl;
+mod store;
 mod strace;
 mod strace_node;
 
@@ -53,7 +55,7 @@ fn main() -> ExitCode {
 }
 
 fn play(name: &str, rest: &[String]) -> ExitCode {
-    let mut roles = ROLES.iter().chain(power::ROLES);
+    let mut roles = ROLES.iter().chain(power::ROLES).chain(store::ROLES);
     let Some((_, role)) = roles.find(|(known, _)| *known == name) else {
         eprintln!("no role is called {name}");
         return ExitCode::from(USAGE);
@@ -67,10 +69,12 @@ fn trials() -> Vec<Trial> {
         processes::trials(),
         bad_input::trials(),
         cases::trials(),
+        growth::trials(),
         kills::trials(),
         master::trials(),
         power::trials(),
         scripts::trials(),
+        store::trials(),
         strace_node::trials(),
     ];
     parts.into_iter().flatten().collect()

@@ -20,6 +20,11 @@ pub(crate) fn cuts() -> u32 {
     if soak() { 300 } else { 20 }
 }
 
+/// Bytes written to a log and trimmed in turn.
+pub(crate) fn growth_bytes() -> u64 {
+    if soak() { 1 << 30 } else { 128 << 20 }
+}
+
 /// Whether the full counts are asked for.
 pub(crate) fn soak() -> bool {
     std::env::var_os("INDELIBLE_SOAK").is_some_and(|soak| !soak.is_empty() && soak != "0")
