@@ -9,6 +9,7 @@
 
 #![allow(clippy::print_stderr, reason = "a test runner talks on stderr")]
 
+mod bad_input;
 mod cases;
 mod growth;
 mod kills;
@@ -66,6 +67,7 @@ fn trials() -> Vec<Trial> {
     let parts = [
         need::trials(),
         processes::trials(),
+        bad_input::trials(),
         cases::trials(),
         growth::trials(),
         kills::trials(),
