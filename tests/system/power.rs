@@ -69,7 +69,16 @@ trait Log {
     fn held(&mut self) -> u64;
 }
 
-struct StoreLog(Store);
+/// A store, trimmed as it goes: so a fast disk does not fill, and cuts meet segments that are used
+/// again.
+struct StoreLog {
+    store: Store,
+    /// The slot and the value from which the next trim keeps.
+    keep: Option<(u64, u64)>,
+}
+
+/// Acceptances between two trims.
+const KEPT: u64 = 500;
 
 impl StoreLog {
     fn open(folder: &Path) -> StoreLog {
@@ -78,26 +87,40 @@ impl StoreLog {
             let identity = Identity::new("power", NodeId(0), Incarnation(1));
             Store::format(&path, &identity, Options { ballast_bytes: 0 }).expect("formatted");
         }
-        StoreLog(Store::open(&path).expect("a store opens after a power cut"))
+        let store = Store::open(&path).expect("a store opens after a power cut");
+        StoreLog { store, keep: None }
     }
 }
 
 impl Log for StoreLog {
     fn append(&mut self, number: u64) {
-        self.0.commit(&[accepted(number)]).expect("committed");
+        let mut records = vec![accepted(number)];
+        if self.keep.is_none_or(|(slot, _)| number >= slot + KEPT) {
+            let here = (number, self.store.next_value());
+            records.extend(self.keep.replace(here).map(trimmed));
+        }
+        self.store.commit(&records).expect("committed");
     }
 
     fn held(&mut self) -> u64 {
-        let state: AcceptorState = self.0.load().expect("loads");
+        let state: AcceptorState = self.store.load().expect("loads");
         let slots: Vec<u64> = state.votes(Slot(0)).map(|(slot, _)| slot.0).collect();
-        assert!(slots.iter().copied().eq(0..slots.len() as u64), "no gap");
-        slots.len() as u64
+        assert!(slots.iter().copied().eq(state.trimmed().0..state.end().0), "no gap");
+        state.end().0
     }
+}
+
+fn trimmed((below, first_record): (u64, u64)) -> Record {
+    let (promised, below) = (Some(ballot()), Slot(below));
+    Record::Trimmed { below, promised, incarnations: Vec::new(), first_record }
+}
+
+fn ballot() -> Ballot {
+    Ballot { round: 1, node: NodeId(0), incarnation: Incarnation(1) }
 }
 
 /// An acceptance of so many bytes that files grow and segments fill.
 fn accepted(number: u64) -> Record {
-    let (node, incarnation) = (NodeId(0), Incarnation(1));
     let one = RequestNumber(1);
     let request = Request {
         client: ClientId(1),
@@ -108,7 +131,7 @@ fn accepted(number: u64) -> Record {
         body: vec![number as u8; 20_000].into(),
     };
     let (after, first) = (Slot(number), Slot(number));
-    let ballot = Ballot { round: 1, node, incarnation };
+    let ballot = ballot();
     let commands = vec![Slotted::Request(request)];
     Record::Accepted(Run { ballot, after, first, commands })
 }
