@@ -77,8 +77,8 @@ struct StoreLog {
     keep: Option<(u64, u64)>,
 }
 
-/// Acceptances between two trims.
-const KEPT: u64 = 500;
+/// Acceptances between two trims: fewer than a life makes.
+const KEPT: u64 = 100;
 
 impl StoreLog {
     fn open(folder: &Path) -> StoreLog {
