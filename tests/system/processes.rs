@@ -23,6 +23,7 @@ pub(crate) struct Process {
 struct Stat {
     state: String,
     parent: u32,
+    threads: u32,
     started: u64,
 }
 
@@ -32,9 +33,11 @@ impl Process {
         stat(pid).map(|stat| Process { pid, started: stat.started })
     }
 
-    /// Whether it still runs; one that waits for its parent to notice its end does not.
+    /// Whether it still runs; one that waits for its parent to notice its end does not. A killed
+    /// one shows as ended as soon as its first thread is gone: it is dead when all of them are.
     pub(crate) fn is_alive(self) -> bool {
-        stat(self.pid).is_some_and(|s| s.started == self.started && s.state != "Z")
+        let runs = |stat: Stat| stat.state != "Z" || stat.threads > 1;
+        stat(self.pid).is_some_and(|stat| stat.started == self.started && runs(stat))
     }
 
     /// All processes that it started, and those that these started.
@@ -118,8 +121,8 @@ fn stat(pid: u32) -> Option<Stat> {
     // The name stands in brackets and may hold anything, so read on behind the last bracket.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     let [state, parent, ..] = fields.as_slice() else { return None };
-    let started = fields.get(19)?.parse().ok()?;
-    Some(Stat { state: (*state).to_owned(), parent: parent.parse().ok()?, started })
+    let (threads, started) = (fields.get(17)?.parse().ok()?, fields.get(19)?.parse().ok()?);
+    Some(Stat { state: (*state).to_owned(), parent: parent.parse().ok()?, threads, started })
 }
 
 /// Port and socket of a line of `/proc/net/tcp`, if the socket listens.
