@@ -103,21 +103,29 @@ fn folder() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("bench-log-").tempdir_in(parent).expect("a folder")
 }
 
-/// What criterion measured, for the ratio at the end: seconds a commit.
-#[derive(Default)]
-struct Samples(Vec<f64>);
+/// Blocks of commits that are compared, ours beside the rival's.
+const PAIRS: usize = 41;
 
-impl Samples {
-    fn take(&mut self, count: u64, run: impl FnMut(u64) -> Duration) -> Duration {
-        let took: Duration = (0..count).map(run).sum();
-        self.0.push(took.as_secs_f64() / count as f64);
-        took
-    }
+/// Commits of a block.
+const BLOCK: u64 = 40;
 
-    fn median(&mut self) -> f64 {
-        self.0.sort_by(f64::total_cmp);
-        self.0[self.0.len() / 2]
+/// The same work by both in turn, so that whatever else the machine does hits both: the medians of
+/// our seconds a commit and of the rival's share of them.
+fn in_pairs(mut ours: impl FnMut() -> Duration, mut raw: impl FnMut() -> Duration) -> (f64, f64) {
+    let mut took = Vec::new();
+    let mut ratios = Vec::new();
+    for _ in 0..PAIRS {
+        let our_block: Duration = (0..BLOCK).map(|_| ours()).sum();
+        let raw_block: Duration = (0..BLOCK).map(|_| raw()).sum();
+        took.push(our_block.as_secs_f64() / BLOCK as f64);
+        ratios.push(raw_block.as_secs_f64() / our_block.as_secs_f64());
     }
+    (median(took), median(ratios))
+}
+
+fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
 }
 
 fn commits(criterion: &mut Criterion) {
@@ -127,22 +135,20 @@ fn commits(criterion: &mut Criterion) {
     let mut file = OpenOptions::new().create(true).append(true).open(plain).expect("a file");
     let mut group = criterion.benchmark_group("log");
     for records in BATCHES {
-        let (mut ours, mut raw) = (Samples::default(), Samples::default());
         group.throughput(Throughput::Elements(records));
         group.bench_function(BenchmarkId::new("store", records), |bencher| {
-            bencher.iter_custom(|count| ours.take(count, |_| log.commit(records)));
+            bencher.iter_custom(|count| (0..count).map(|_| log.commit(records)).sum());
         });
         let bytes = vec![records as u8; COMMAND_BYTES * records as usize];
         group.bench_function(BenchmarkId::new("append+fdatasync", records), |bencher| {
-            bencher.iter_custom(|count| raw.take(count, |_| append(&mut file, &bytes)));
+            bencher.iter_custom(|count| (0..count).map(|_| append(&mut file, &bytes)).sum());
         });
-        let (ours, raw) = (ours.median(), raw.median());
+        let (took, share) = in_pairs(|| log.commit(records), || append(&mut file, &bytes));
         eprintln!(
-            "log: {records} records a commit: {:.0} commits/s, {:.0} records/s, {:.2} of the raw \
-             append",
-            1.0 / ours,
-            records as f64 / ours,
-            raw / ours
+            "log: {records} records a commit: {:.0} commits/s, {:.0} records/s, {share:.2} of the \
+             raw append",
+            1.0 / took,
+            records as f64 / took,
         );
     }
     group.finish();
