@@ -9,21 +9,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
 use super::error::Error;
+use super::ledger::Mark;
 use crate::disk::slots::{Found, Slots};
-use crate::paxos::Ballot;
 use crate::wire::codec;
-
-/// What the log holds at least.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Mark {
-    /// The number of its next value.
-    pub(super) next: u64,
-    /// Its promise.
-    pub(super) promised: Option<Ballot>,
-}
 
 /// The file, and what it says.
 #[derive(Debug)]
@@ -63,7 +52,7 @@ impl HighWater {
 
     /// Whether a commit that led to `mark` must be covered before it is acknowledged.
     pub(super) fn is_due(&self, mark: Mark) -> bool {
-        mark.promised > self.written.promised || self.at.elapsed() >= AGE_MAX
+        mark.is_due_after(self.written) || self.at.elapsed() >= AGE_MAX
     }
 
     /// Writes and syncs the mark, unless it is there.

@@ -36,7 +36,7 @@ impl Identity {
 
     /// A checksum of it, which every value of the log carries, so that no other node's is taken for
     /// ours.
-    pub(super) fn fingerprint(&self) -> u32 {
+    pub(crate) fn fingerprint(&self) -> u32 {
         crc32fast::hash(&codec::encode(self))
     }
 

@@ -10,6 +10,7 @@ pub mod error;
 mod group;
 mod high_water;
 pub mod identity;
+pub(crate) mod ledger;
 pub mod memory;
 mod sled_log;
 pub mod store;

@@ -15,13 +15,15 @@
 //! refuses to open. **Any error of a write or a sync is final.**
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::error::Error;
-use super::group::{self, Flaw};
-use super::high_water::{HighWater, Mark};
+use super::group;
+use super::high_water::HighWater;
 use super::identity::Identity;
+use super::ledger::{self, Fault, Ledger};
 use super::sled_log::SledLog;
 use crate::disk::lock::{Lock, Refusal};
 use crate::disk::{ballast, sync};
@@ -52,12 +54,9 @@ pub struct Recovery {
 pub struct Store {
     path: PathBuf,
     identity: Identity,
-    fingerprint: u32,
+    ledger: Ledger,
     log: SledLog,
     high_water: HighWater,
-    mark: Mark,
-    /// The number of the first value that is still held.
-    first: u64,
     records: Vec<(u64, Record)>,
     recovery: Recovery,
     failed: bool,
@@ -113,11 +112,9 @@ impl Store {
         let log = SledLog::open(&path.join("log"))?;
         let mut store = Store {
             path: path.to_owned(),
-            fingerprint: identity.fingerprint(),
+            ledger: Ledger::fresh(identity.fingerprint()),
             identity,
             log,
-            mark: Mark::default(),
-            first: 0,
             records: Vec::new(),
             recovery: Recovery::default(),
             failed: false,
@@ -168,156 +165,58 @@ impl Store {
     fn recover(&mut self) -> Result<(), Error> {
         let values = self.log.values()?;
         self.recovery.bytes = values.iter().map(|(_, value)| value.len() as u64).sum();
-        let mut groups = Vec::new();
-        let lowest = values.first().map_or(0, |(number, _)| *number);
-        let mut rest = group::behind_broken_head(&values, self.fingerprint);
-        let mut next = rest.first().map_or(lowest, |(number, _)| *number);
-        let whole_from = next;
-        while !rest.is_empty() {
-            match self.read_group(rest, next)? {
-                Some((records, length)) => {
-                    groups.push((next, records));
-                    next += length as u64;
-                    rest = &rest[length..];
-                }
-                None => break,
-            }
-        }
-        self.check_high_water(next)?;
-        if let Some((last, _)) = rest.last() {
-            self.cut(next, *last)?;
-        }
-        self.first = first_held(&groups);
-        if whole_from > self.first {
-            let what = format!("values {}..{whole_from} are missing", self.first);
-            return Err(Error::damaged(&self.path, what));
-        }
-        groups.retain(|(number, _)| *number >= self.first);
-        let numbered = |(number, records): (u64, Vec<Record>)| {
-            records.into_iter().map(move |record| (number, record))
-        };
-        self.records = groups.into_iter().flat_map(numbered).collect();
-        self.recovery.records = self.records.len() as u64;
-        self.mark.next = next;
-        self.mark.promised = self.replay().promised();
-        if self.mark.promised < self.high_water.written().promised {
-            return Err(Error::damaged(&self.path, "it has lost a promise that left this node"));
-        }
-        // Deletes that a crash interrupted.
-        self.log.remove(lowest, self.first)
-    }
-
-    /// The records of the group that begins at value `next`, and how many values it has. `None`: it
-    /// is a tail that was never acknowledged.
-    fn read_group(
-        &self,
-        rest: &[(u64, sled::IVec)],
-        next: u64,
-    ) -> Result<Option<(Vec<Record>, usize)>, Error> {
-        let mut encoded = Vec::new();
-        let mut places = 1;
-        let mut place = 0;
-        while place < places {
-            let Some((number, value)) = rest.get(place as usize) else { return Ok(None) };
-            let expected = next + u64::from(place);
-            if *number != expected {
-                let what = format!("value {expected} is missing, {number} follows");
-                return Err(Error::damaged(&self.path, what));
-            }
-            match group::examine(value, expected, self.fingerprint) {
-                Ok(part) if part.place == place => {
-                    places = part.places;
-                    encoded.extend_from_slice(part.body);
-                }
-                Ok(part) => {
-                    let what = format!("value {expected} is part {} of its commit", part.place);
-                    return Err(Error::damaged(&self.path, what));
-                }
-                // A torn write at the very end was never acknowledged; the high-water file will
-                // say if it was.
-                Err(Flaw::Checksum) if place as usize + 1 == rest.len() => return Ok(None),
-                Err(flaw) => return Err(self.flawed(expected, &flaw)),
-            }
-            place += 1;
-        }
-        match group::decode(&encoded) {
-            Ok(records) => Ok(Some((records, places as usize))),
-            Err(error) => Err(Error::damaged(&self.path, format!("value {next}: {error}"))),
-        }
-    }
-
-    fn flawed(&self, number: u64, flaw: &Flaw) -> Error {
-        let what = match flaw {
-            Flaw::Version(found) => {
-                let (path, known) = (self.path.clone(), group::VERSION);
-                return Error::Newer { path, found: *found, known };
-            }
-            Flaw::Checksum => "fails its checksum".to_owned(),
-            Flaw::Foreign => "belongs to another store".to_owned(),
-            Flaw::Misplaced(own) => format!("is really value {own}"),
-        };
-        Error::damaged(&self.path, format!("value {number} {what}"))
-    }
-
-    fn check_high_water(&self, next: u64) -> Result<(), Error> {
-        let written = self.high_water.written().next;
-        if next < written {
-            let what = format!("it ends at value {next}, but {written} were acknowledged");
-            return Err(Error::damaged(&self.path, what));
-        }
+        let fingerprint = self.identity.fingerprint();
+        let reading = ledger::read(&values, fingerprint, self.high_water.written());
+        let reading = reading.map_err(|fault| self.error(fault))?;
+        self.cut(reading.torn)?;
+        self.log.remove(reading.left.start, reading.left.end)?;
+        self.recovery.records = reading.records.len() as u64;
+        self.records = reading.records;
+        self.ledger = reading.ledger;
         Ok(())
     }
 
+    fn error(&self, fault: Fault) -> Error {
+        let path = self.path.clone();
+        match fault {
+            Fault::Damaged(what) => Error::damaged(&path, what),
+            Fault::Newer(found) => Error::Newer { path, found, known: group::VERSION },
+        }
+    }
+
     /// Cuts a tail that was never acknowledged.
-    fn cut(&mut self, from: u64, last: u64) -> Result<(), Error> {
-        self.recovery.cut = last + 1 - from;
+    fn cut(&mut self, torn: Range<u64>) -> Result<(), Error> {
+        if torn.is_empty() {
+            return Ok(());
+        }
+        self.recovery.cut = torn.end - torn.start;
         tracing::warn!(
             store = %self.path.display(),
             values = self.recovery.cut,
             "cutting the torn end of the log: it was never acknowledged"
         );
-        self.log.remove(from, last + 1)?;
+        self.log.remove(torn.start, torn.end)?;
         self.log.flush()
     }
 
-    fn replay(&self) -> AcceptorState {
-        AcceptorState::replay(self.records.iter().map(|(_, record)| record.clone()))
-    }
-
     fn append(&mut self, records: &[Record]) -> Result<(), Error> {
-        let values = group::lay_out(records, self.mark.next, self.fingerprint);
-        self.log.append(self.mark.next, &values)?;
-        self.mark.next += values.len() as u64;
-        for record in records {
-            match record {
-                Record::Promised(ballot) => self.promise(Some(*ballot)),
-                Record::Accepted(run) => self.promise(Some(run.ballot)),
-                Record::Trimmed { promised, first_record, .. } => {
-                    self.promise(*promised);
-                    self.log.remove(self.first, *first_record)?;
-                    self.first = self.first.max(*first_record);
-                }
-                Record::Learned { .. } | Record::Decided(_) | Record::Incarnation { .. } => (),
-            }
-        }
-        if self.high_water.is_due(self.mark) {
+        let writing = self.ledger.write(records);
+        self.log.append(writing.first, &writing.values)?;
+        self.log.remove(writing.trimmed.start, writing.trimmed.end)?;
+        if self.high_water.is_due(self.ledger.mark()) {
             self.raise()?;
         }
         Ok(())
     }
 
-    fn promise(&mut self, ballot: Option<crate::paxos::Ballot>) {
-        self.mark.promised = self.mark.promised.max(ballot);
-    }
-
     fn raise(&mut self) -> Result<(), Error> {
-        self.high_water.raise(self.mark, &self.path.join("high-water"))
+        self.high_water.raise(self.ledger.mark(), &self.path.join("high-water"))
     }
 
     /// The number that the next value will have.
     #[must_use]
     pub fn next_value(&self) -> u64 {
-        self.mark.next
+        self.ledger.mark().next
     }
 }
 
@@ -333,7 +232,7 @@ impl Wal for Store {
     }
 
     fn load(&mut self) -> Result<AcceptorState, Error> {
-        let state = self.replay();
+        let state = ledger::replay(&self.records);
         self.records = Vec::new();
         Ok(state)
     }
@@ -352,17 +251,4 @@ fn take_lock(path: &Path) -> Result<Lock, Error> {
         Refusal::Held(pid) => Error::Locked { path: path.to_owned(), pid },
         Refusal::Io(error) => Error::io(path, error),
     })
-}
-
-/// The first value that counts: the one that the last trim names.
-fn first_held(groups: &[(u64, Vec<Record>)]) -> u64 {
-    let trims = groups.iter().flat_map(|(_, records)| records).filter_map(|record| match record {
-        Record::Trimmed { first_record, .. } => Some(*first_record),
-        Record::Promised(_)
-        | Record::Accepted(_)
-        | Record::Learned { .. }
-        | Record::Decided(_)
-        | Record::Incarnation { .. } => None,
-    });
-    trims.max().unwrap_or(0)
 }

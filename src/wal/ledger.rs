@@ -1,0 +1,217 @@
+//! What the values of a log say: the discipline that makes every loss noticeable, without a disk.
+//!
+//! Values come from wherever they lie: from sled ([`Store`](super::Store)), or from the simulator's
+//! disks, so that both keep and read a log by the same rules:
+//!
+//! - numbers have no gap, and nothing lies between two commits;
+//! - a commit is whole, or it is the last, was never acknowledged, and is cut;
+//! - a log that ends below its high-water mark, or has lost a promise, is damaged;
+//! - what a trim has named may be missing below it, and only that.
+//!
+//! Deliberately absent: any guess. Whatever else is found is damage, and nobody votes from it.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::group::{self, Flaw};
+use crate::paxos::{AcceptorState, Ballot, Record};
+
+/// What a log holds at least; told beside it, so that a loss is noticed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mark {
+    /// The number of its next value.
+    pub(crate) next: u64,
+    /// Its promise.
+    pub(crate) promised: Option<Ballot>,
+}
+
+impl Mark {
+    /// Whether a commit that leads here must be covered by the high-water mark before anything that
+    /// rests on it leaves: a promise forgotten is a vote cast twice.
+    pub(crate) fn is_due_after(&self, written: Mark) -> bool {
+        self.promised > written.promised
+    }
+}
+
+/// How a log goes on: where it stands, and what its values are sealed with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ledger {
+    fingerprint: u32,
+    /// The number of the first value that is still held.
+    first: u64,
+    mark: Mark,
+}
+
+/// What one commit writes.
+#[derive(Clone, Debug)]
+pub(crate) struct Writing {
+    /// The number of the first value.
+    pub(crate) first: u64,
+    /// The values, to be written in order.
+    pub(crate) values: Vec<Vec<u8>>,
+    /// Values that a trim lets go, to be removed upward once the others are on disk.
+    pub(crate) trimmed: Range<u64>,
+}
+
+/// What was found when a log was read.
+#[derive(Clone, Debug)]
+pub(crate) struct Reading {
+    /// The records, each with the number of the value in which its commit began.
+    pub(crate) records: Vec<(u64, Record)>,
+    /// Where the log goes on.
+    pub(crate) ledger: Ledger,
+    /// Values of a commit that was never acknowledged, to be removed.
+    pub(crate) torn: Range<u64>,
+    /// Values whose removal a crash interrupted.
+    pub(crate) left: Range<u64>,
+}
+
+/// Why a log must not be voted from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Something acknowledged is missing or damaged; what, in a person's words.
+    Damaged(String),
+    /// A value was written by a later version, which this is.
+    Newer(u8),
+}
+
+impl Ledger {
+    /// The ledger of a store in which nothing is written.
+    pub(crate) fn fresh(fingerprint: u32) -> Ledger {
+        Ledger { fingerprint, first: 0, mark: Mark::default() }
+    }
+
+    /// Where the log stands when everything that [`write`](Ledger::write) gave is on disk.
+    pub(crate) fn mark(&self) -> Mark {
+        self.mark
+    }
+
+    /// Lays out a commit.
+    pub(crate) fn write(&mut self, records: &[Record]) -> Writing {
+        let first = self.mark.next;
+        let values = group::lay_out(records, first, self.fingerprint);
+        self.mark.next += values.len() as u64;
+        let held = self.first;
+        for record in records {
+            self.mark.promised = self.mark.promised.max(promised_by(record));
+            self.first = self.first.max(first_after(record));
+        }
+        Writing { first, values, trimmed: held..self.first }
+    }
+}
+
+/// The promise that a record brings with it.
+fn promised_by(record: &Record) -> Option<Ballot> {
+    match record {
+        Record::Promised(ballot) => Some(*ballot),
+        Record::Accepted(run) => Some(run.ballot),
+        Record::Trimmed { promised, .. } => *promised,
+        Record::Learned { .. } | Record::Decided(_) | Record::Incarnation { .. } => None,
+    }
+}
+
+/// The first value that counts once this record does: 0 if it says nothing of that.
+fn first_after(record: &Record) -> u64 {
+    match record {
+        Record::Trimmed { first_record, .. } => *first_record,
+        Record::Promised(_)
+        | Record::Accepted(_)
+        | Record::Learned { .. }
+        | Record::Decided(_)
+        | Record::Incarnation { .. } => 0,
+    }
+}
+
+/// Reads a log: its values ascending by number, and its high-water mark.
+pub(crate) fn read<V: AsRef<[u8]>>(
+    values: &[(u64, V)],
+    fingerprint: u32,
+    written: Mark,
+) -> Result<Reading, Fault> {
+    let lowest = values.first().map_or(0, |(number, _)| *number);
+    let mut rest = group::behind_broken_head(values, fingerprint);
+    let whole_from = rest.first().map_or(lowest, |(number, _)| *number);
+    let mut next = whole_from;
+    let mut groups = Vec::new();
+    while let Some((records, length)) = read_group(rest, next, fingerprint)? {
+        groups.push((next, records));
+        next += length;
+        rest = &rest[length as usize..];
+    }
+    if next < written.next {
+        let what = format!("it ends at value {next}, but {} were acknowledged", written.next);
+        return Err(Fault::Damaged(what));
+    }
+    let torn = next..rest.last().map_or(next, |(number, _)| number + 1);
+    let first = groups.iter().flat_map(|(_, records)| records).map(first_after).max();
+    let first = first.unwrap_or(0);
+    if whole_from > first {
+        return Err(Fault::Damaged(format!("values {first}..{whole_from} are missing")));
+    }
+    groups.retain(|(number, _)| *number >= first);
+    let numbered = |(number, records): (u64, Vec<Record>)| {
+        records.into_iter().map(move |record| (number, record))
+    };
+    let records: Vec<(u64, Record)> = groups.into_iter().flat_map(numbered).collect();
+    let promised = replay(&records).promised();
+    if promised < written.promised {
+        return Err(Fault::Damaged("it has lost a promise that left this node".to_owned()));
+    }
+    let ledger = Ledger { fingerprint, first, mark: Mark { next, promised } };
+    Ok(Reading { records, ledger, torn, left: lowest..first })
+}
+
+/// What an acceptor finds in these records.
+pub(crate) fn replay(records: &[(u64, Record)]) -> AcceptorState {
+    AcceptorState::replay(records.iter().map(|(_, record)| record.clone()))
+}
+
+/// The records of the group that begins at value `next`, and how many values it has. `None`: there
+/// is none, or a tail that was never acknowledged.
+fn read_group<V: AsRef<[u8]>>(
+    rest: &[(u64, V)],
+    next: u64,
+    fingerprint: u32,
+) -> Result<Option<(Vec<Record>, u64)>, Fault> {
+    let mut encoded = Vec::new();
+    let mut places = 1;
+    let mut place = 0;
+    while place < places {
+        let Some((number, value)) = rest.get(place as usize) else { return Ok(None) };
+        let expected = next + u64::from(place);
+        if *number != expected {
+            let what = format!("value {expected} is missing, {number} follows");
+            return Err(Fault::Damaged(what));
+        }
+        match group::examine(value.as_ref(), expected, fingerprint) {
+            Ok(part) if part.place == place => {
+                places = part.places;
+                encoded.extend_from_slice(part.body);
+            }
+            Ok(part) => {
+                let what = format!("value {expected} is part {} of its commit", part.place);
+                return Err(Fault::Damaged(what));
+            }
+            // A torn write at the very end was never acknowledged; the high-water mark will say if
+            // it was.
+            Err(Flaw::Checksum) if place as usize + 1 == rest.len() => return Ok(None),
+            Err(flaw) => return Err(flawed(expected, &flaw)),
+        }
+        place += 1;
+    }
+    match group::decode(&encoded) {
+        Ok(records) => Ok(Some((records, u64::from(places)))),
+        Err(error) => Err(Fault::Damaged(format!("value {next}: {error}"))),
+    }
+}
+
+fn flawed(number: u64, flaw: &Flaw) -> Fault {
+    let what = match flaw {
+        Flaw::Version(found) => return Fault::Newer(*found),
+        Flaw::Checksum => "fails its checksum".to_owned(),
+        Flaw::Foreign => "belongs to another store".to_owned(),
+        Flaw::Misplaced(own) => format!("is really value {own}"),
+    };
+    Fault::Damaged(format!("value {number} {what}"))
+}
