@@ -192,27 +192,41 @@ fn what_no_log_does_is_refused() {
 #[test]
 fn the_witness_sees_more_than_the_search() {
     let cases = [
-        ("the slots of two writes reversed", script().wrote(1, "a", 1).wrote(2, "b", 0)),
-        ("a read that says it saw less", {
+        (
+            "the slots of two writes reversed",
+            "RealTime",
+            script().wrote(1, "a", 1).wrote(2, "b", 0),
+        ),
+        ("a read that says it saw less", "RealTime", {
             script().wrote(1, "a", 0).read(2, "r").told("r", 0, seen(&["a"]))
         }),
-        ("a write in a slot that was read empty", {
+        ("a write in a slot that was read empty", "RealTime", {
             script().read(1, "r").told("r", 1, seen(&[])).wrote(1, "a", 0)
         }),
-        ("reads that go back over an empty slot", {
+        ("reads that go back over an empty slot", "RealTime", {
             let read = script().read(1, "r").told("r", 2, seen(&[]));
             read.read(2, "s").told("s", 1, seen(&[]))
         }),
-        ("a session's writes overtake each other", {
+        ("a session's writes overtake each other", "Session", {
             script().write(1, "a").write(1, "b").written("b", 0).written("a", 1)
         }),
-        ("one slot for two", script().write(1, "a").write(2, "b").written("a", 0).written("b", 0)),
-        ("another slot in the log", script().wrote(1, "a", 0).decided("a", 1)),
-        ("twice in the log", script().write(1, "a").decided("a", 0).decided("a", 1)),
-        ("a second answer that differs", script().wrote(1, "a", 0).written("a", 1)),
+        (
+            "one slot for two",
+            "OneSlot",
+            script().write(1, "a").write(2, "b").written("a", 0).written("b", 0),
+        ),
+        ("another slot in the log", "TwoSlots", script().wrote(1, "a", 0).decided("a", 1)),
+        ("twice in the log", "TwoSlots", script().write(1, "a").decided("a", 0).decided("a", 1)),
+        (
+            "a second answer that differs",
+            "AnsweredTwice",
+            script().wrote(1, "a", 0).written("a", 1),
+        ),
     ];
-    for (case, script) in &cases {
+    for (case, kind, script) in &cases {
         judged(case, script, Caught::Witness);
+        let why = script.history.check_witness(Ledger::default()).expect_err("judged");
+        assert!(format!("{why:?}").starts_with(kind), "{case}: {why}");
     }
 }
 
@@ -277,10 +291,10 @@ impl Model for Shelf {
     type Output = Option<u64>;
 
     fn apply(&mut self, _at: Option<Slot>, (name, value): &Self::Input) -> Option<u64> {
-        value.map_or_else(
-            || self.0.get(name).copied(),
-            |value| self.0.insert(name.clone(), value).and(None),
-        )
+        match value {
+            Some(value) => self.0.insert(name.clone(), *value).and(None),
+            None => self.0.get(name).copied(),
+        }
     }
 
     fn is_read((_, value): &Self::Input) -> bool {

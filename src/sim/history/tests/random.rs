@@ -163,8 +163,8 @@ fn the_answers_of_two_reads_exchanged_are_caught() {
         let pair = a_pair(rng, history, true);
         pair.inspect(|pair| swap_answers(history, *pair)).is_some()
     });
-    println!("reads {witness} {search} {unjudged}");
-    assert!(witness >= 450 && search + unjudged >= 450, "{witness}, {search}, {unjudged}");
+    // The rest were in flight together, or stood side by side with nothing between them.
+    assert!(witness >= 490 && search >= 490, "{witness}, {search}, {unjudged}");
 }
 
 #[test]
@@ -178,8 +178,7 @@ fn the_slots_of_two_writes_exchanged_are_caught() {
         }
         true
     });
-    println!("slots {witness}");
-    assert!(witness >= 450, "{witness}");
+    assert!(witness >= 490, "{witness}");
 }
 
 #[test]
@@ -188,8 +187,7 @@ fn the_replies_of_two_writes_exchanged_are_always_caught() {
         let pair = a_pair(rng, history, false);
         pair.inspect(|pair| swap_answers(history, *pair)).is_some()
     });
-    println!("replies {all:?}");
-    assert_eq!((all.0, all.1 + all.2), (500, 500));
+    assert_eq!(all, (500, 500, 0));
 }
 
 /// All orders of the indices, by the plainest of recursions.
