@@ -11,7 +11,10 @@
 mod checks;
 mod client;
 mod disk;
+pub mod history;
+pub mod linear;
 mod weather;
+pub mod witness;
 mod world;
 
 pub use weather::Weather;
