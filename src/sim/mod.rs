@@ -11,6 +11,7 @@
 mod checks;
 mod client;
 mod disk;
+pub mod explore;
 mod weather;
 mod world;
 
