@@ -26,6 +26,8 @@ pub struct World {
     pub commands: u8,
     /// Crashes, of any node at any time, also in the midst of a commit.
     pub crashes: u8,
+    /// Runs that a leader has in flight at a time.
+    pub window: u8,
     /// Messages that are lost.
     pub losses: u8,
     /// Whether any message may arrive any number of times.
@@ -104,8 +106,15 @@ pub fn run_telling(
 mod tests {
     use super::*;
 
-    const TINY: World =
-        World { members: 3, campaigns: 1, commands: 1, crashes: 0, losses: 0, duplicates: false };
+    const TINY: World = World {
+        members: 3,
+        campaigns: 1,
+        commands: 1,
+        crashes: 0,
+        window: 2,
+        losses: 0,
+        duplicates: false,
+    };
 
     #[test]
     #[ignore = "measure"]
@@ -119,6 +128,7 @@ mod tests {
             campaigns: var("CA", 1),
             commands: var("CO", 1),
             crashes: var("CR", 0),
+            window: var("WI", 16),
             losses: var("LO", 0),
             duplicates: var("DU", 0) > 0,
         };

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
-use super::laws;
 use super::moment::{After, Cue, Moment, request};
+use super::{World, laws};
 use crate::paxos::invariants::Broken;
 use crate::paxos::{AcceptorState, Ballot, Command, Envelope, Message, NodeId, Prepare, Run, Slot};
 use crate::wire::codec;
@@ -73,7 +73,7 @@ pub(super) struct Letter {
 /// Everything that was met.
 #[derive(Debug)]
 pub(super) struct Atlas {
-    members: u16,
+    world: World,
     moments: Vec<Facts>,
     by_essence: BTreeMap<String, MomentId>,
     letters: Vec<Letter>,
@@ -81,9 +81,9 @@ pub(super) struct Atlas {
 }
 
 impl Atlas {
-    pub(super) fn new(members: u16) -> Atlas {
+    pub(super) fn new(world: World) -> Atlas {
         Atlas {
-            members,
+            world,
             moments: Vec::new(),
             by_essence: BTreeMap::new(),
             letters: Vec::new(),
@@ -93,7 +93,7 @@ impl Atlas {
 
     /// The first moment of a node.
     pub(super) fn first(&mut self, node: NodeId) -> MomentId {
-        self.note_moment(Moment::first(node, self.members))
+        self.note_moment(Moment::first(node, &self.world))
     }
 
     pub(super) fn facts(&self, id: MomentId) -> &Facts {

@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::World;
 use super::atlas::Yes;
 use super::laws;
 use crate::node::{Event, Node};
@@ -58,15 +59,16 @@ pub(super) struct Moment(Node<Disk, Echo>);
 
 impl Moment {
     /// A node that knows its peers' stores, and nothing else yet.
-    pub(super) fn first(node: NodeId, members: u16) -> Moment {
-        let others = (0..members).map(NodeId).filter(|other| *other != node);
+    pub(super) fn first(node: NodeId, world: &World) -> Moment {
+        let others = (0..world.members).map(NodeId).filter(|other| *other != node);
         let met = others.map(|node| Record::Incarnation { node, incarnation: STORE });
-        Moment::start(node, members, AcceptorState::replay(met))
+        let timing = Timing::from_election(ELECTION_TICKS);
+        let mut config = Config::new(node, STORE, world.members, timing);
+        config.limits.window_runs = usize::from(world.window);
+        Moment::start(config, AcceptorState::replay(met))
     }
 
-    fn start(node: NodeId, members: u16, image: AcceptorState) -> Moment {
-        let timing = Timing::from_election(ELECTION_TICKS);
-        let config = Config::new(node, STORE, members, timing);
+    fn start(config: Config, image: AcceptorState) -> Moment {
         let disk = Disk::holding(image);
         Moment(Node::open(config, disk, Echo).expect("a disk whose power is on"))
     }
@@ -122,8 +124,7 @@ impl Moment {
     }
 
     fn restarted(&self, image: AcceptorState) -> Result<Moment, invariants::Broken> {
-        let config = self.0.replica().config();
-        let moment = Moment::start(config.node, config.members, image);
+        let moment = Moment::start(self.0.replica().config().clone(), image);
         self.lawful(&moment, true)?;
         Ok(moment)
     }

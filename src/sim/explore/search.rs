@@ -44,7 +44,7 @@ struct Decisions {
 impl Search {
     pub(super) fn new(world: World) -> Search {
         Search {
-            atlas: Atlas::new(world.members),
+            atlas: Atlas::new(world),
             seen: Seen::new(),
             constellations: Seen::new(),
             decisions: Decisions { all: Vec::new(), by_bytes: BTreeMap::new() },
@@ -101,7 +101,7 @@ impl Search {
     }
 
     fn first(&mut self) -> State {
-        let World { members, campaigns, commands, crashes, losses, duplicates: _ } = self.world;
+        let World { members, campaigns, commands, crashes, losses, .. } = self.world;
         let mut nodes = [0; NODES_MAX];
         for node in 0..members {
             nodes[usize::from(node)] = self.atlas.first(NodeId(node));
