@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use super::moment::{After, Cue, Moment, request};
-use super::{World, laws};
+use super::{Trial, laws};
 use crate::paxos::invariants::Broken;
 use crate::paxos::{AcceptorState, Ballot, Command, Envelope, Message, NodeId, Prepare, Run, Slot};
 use crate::wire::codec;
@@ -73,7 +73,7 @@ pub(super) struct Letter {
 /// Everything that was met.
 #[derive(Debug)]
 pub(super) struct Atlas {
-    world: World,
+    trial: Trial,
     moments: Vec<Facts>,
     by_essence: BTreeMap<String, MomentId>,
     letters: Vec<Letter>,
@@ -81,9 +81,9 @@ pub(super) struct Atlas {
 }
 
 impl Atlas {
-    pub(super) fn new(world: World) -> Atlas {
+    pub(super) fn new(trial: Trial) -> Atlas {
         Atlas {
-            world,
+            trial,
             moments: Vec::new(),
             by_essence: BTreeMap::new(),
             letters: Vec::new(),
@@ -93,7 +93,7 @@ impl Atlas {
 
     /// The first moment of a node.
     pub(super) fn first(&mut self, node: NodeId) -> MomentId {
-        self.note_moment(Moment::first(node, &self.world))
+        self.note_moment(Moment::first(node, &self.trial))
     }
 
     pub(super) fn facts(&self, id: MomentId) -> &Facts {
@@ -148,7 +148,8 @@ impl Atlas {
         })?;
         let mut outcomes: Vec<_> = all.into_iter().map(|after| self.note(after)).collect();
         // What changes nothing is no event: to wait is always possible.
-        outcomes.retain(|outcome| outcome.to != id || !outcome.sends.is_empty());
+        let keeps_all = self.trial.keeps_all;
+        outcomes.retain(|it| keeps_all || it.to != id || !it.sends.is_empty());
         outcomes.sort();
         outcomes.dedup();
         let outcomes: Rc<[Outcome]> = outcomes.into();

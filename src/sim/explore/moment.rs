@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::World;
+use super::Trial;
 use super::atlas::Yes;
 use super::laws;
 use crate::node::{Event, Node};
@@ -59,17 +59,17 @@ pub(super) struct Moment(Node<Disk, Echo>);
 
 impl Moment {
     /// A node that knows its peers' stores, and nothing else yet.
-    pub(super) fn first(node: NodeId, world: &World) -> Moment {
+    pub(super) fn first(node: NodeId, trial: &Trial) -> Moment {
+        let world = trial.world;
         let others = (0..world.members).map(NodeId).filter(|other| *other != node);
         let met = others.map(|node| Record::Incarnation { node, incarnation: STORE });
         let timing = Timing::from_election(ELECTION_TICKS);
         let mut config = Config::new(node, STORE, world.members, timing);
         config.limits.window_runs = usize::from(world.window);
-        Moment::start(config, AcceptorState::replay(met))
+        Moment::start(config, Disk::holding(AcceptorState::replay(met), trial.is_lying))
     }
 
-    fn start(config: Config, image: AcceptorState) -> Moment {
-        let disk = Disk::holding(image);
+    fn start(config: Config, disk: Disk) -> Moment {
         Moment(Node::open(config, disk, Echo).expect("a disk whose power is on"))
     }
 
@@ -89,7 +89,8 @@ impl Moment {
     /// If what the node did breaks an invariant of its own, or it said what it could forget.
     pub(super) fn follow(&self, cue: &Cue) -> Result<Vec<After>, invariants::Broken> {
         if matches!(cue, Cue::Restart) {
-            let moment = self.restarted(self.state().clone())?;
+            let moment = self.restarted();
+            self.lawful(&moment, true)?;
             return Ok(vec![After { moment, sent: Vec::new(), is_crash: true }]);
         }
         let (whole, commits) = self.play(cue, None)?;
@@ -117,16 +118,15 @@ impl Moment {
         let is_crash = played.is_err();
         let moment = match played {
             Ok(()) => Moment(node),
-            Err(PowerCut) => self.restarted(disk.image())?,
+            Err(PowerCut) => Moment(node).restarted(),
         };
         self.lawful(&moment, is_crash)?;
         Ok((After { moment, sent: wire.sent, is_crash }, disk.commits()))
     }
 
-    fn restarted(&self, image: AcceptorState) -> Result<Moment, invariants::Broken> {
-        let moment = Moment::start(self.0.replica().config().clone(), image);
-        self.lawful(&moment, true)?;
-        Ok(moment)
+    /// The node as its disk brings it back.
+    fn restarted(&self) -> Moment {
+        Moment::start(self.0.replica().config().clone(), self.0.wal().clone())
     }
 
     /// What a node may never do, whatever the others did.
@@ -174,8 +174,8 @@ fn campaign(node: &mut Node<Disk, Echo>, answers: &[Yes], wire: &mut Wire) -> Re
             node.handle([Event::Tick { elapsed: LONG_TICKS }], wire)?;
         }
     }
-    let asked = wire.sent.iter().filter_map(laws::canvass_round);
-    let Some(round) = asked.last() else { return Ok(()) };
+    let mut asked = wire.sent.iter().filter_map(laws::canvass_round);
+    let Some(round) = asked.next_back() else { return Ok(()) };
     for (from, promised, decided) in answers.iter().copied() {
         let answer = CanvassAnswer { round, yes: true, promised, decided, incarnation: STORE };
         let envelope = Envelope { from, to, message: answer.into() };
@@ -232,6 +232,8 @@ struct Platter {
     /// How many records each commit of this event had.
     commits: Vec<usize>,
     doom: Option<Doom>,
+    /// Acknowledges what it does not hold: what the search must notice.
+    is_lying: bool,
 }
 
 /// In which commit of an event the power goes, and after how many of its records.
@@ -247,8 +249,8 @@ struct Doom {
 pub(super) struct PowerCut;
 
 impl Disk {
-    fn holding(image: AcceptorState) -> Disk {
-        Disk(Rc::new(RefCell::new(Platter { image, ..Platter::default() })))
+    fn holding(image: AcceptorState, is_lying: bool) -> Disk {
+        Disk(Rc::new(RefCell::new(Platter { image, is_lying, ..Platter::default() })))
     }
 
     /// The same disk, to look at while a node holds it.
@@ -285,7 +287,8 @@ impl Wal for Disk {
         let commit = platter.commits.len();
         platter.commits.push(records.len());
         let doom = platter.doom.filter(|doom| doom.commit == commit);
-        let written = doom.map_or(records.len(), |doom| doom.written);
+        let kept = if platter.is_lying { 0 } else { records.len() };
+        let written = doom.map_or(kept, |doom| doom.written);
         let image = std::mem::take(&mut platter.image);
         platter.image = image.then(records[..written].iter().cloned());
         if doom.is_some() { Err(PowerCut) } else { Ok(()) }

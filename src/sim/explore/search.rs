@@ -6,7 +6,7 @@ use super::atlas::{Atlas, Call, LetterId, MomentId};
 use super::laws;
 use super::seen::{Seen, fingerprint};
 use super::state::{Event, Left, State};
-use super::{Counts, NODES_MAX, World};
+use super::{Counts, NODES_MAX, Trial, World};
 use crate::paxos::invariants::{self, Broken, Proposed, Verdict};
 use crate::paxos::{AcceptorState, Command, NodeId, Slot};
 use crate::wire::codec;
@@ -18,6 +18,8 @@ const STATES_BETWEEN: u64 = 1 << 22;
 #[derive(Debug)]
 pub(super) struct Search {
     world: World,
+    /// Whether to try what need not be tried, too.
+    keeps_all: bool,
     atlas: Atlas,
     seen: Seen,
     constellations: Seen,
@@ -42,15 +44,16 @@ struct Decisions {
 }
 
 impl Search {
-    pub(super) fn new(world: World) -> Search {
+    pub(super) fn new(trial: Trial) -> Search {
         Search {
-            atlas: Atlas::new(world),
+            atlas: Atlas::new(trial),
             seen: Seen::new(),
             constellations: Seen::new(),
             decisions: Decisions { all: Vec::new(), by_bytes: BTreeMap::new() },
             path: Vec::new(),
             counts: Counts::default(),
-            world,
+            world: trial.world,
+            keeps_all: trial.keeps_all,
         }
     }
 
@@ -116,7 +119,9 @@ impl Search {
         for event in state.events(&self.world, &self.atlas) {
             match &event {
                 Event::Lose(letter) => self.arrive(state.without(*letter), &event, None)?,
-                Event::At(node, call) => self.call(state, *node, call, &event)?,
+                Event::At(node, call) | Event::Cut(node, call) => {
+                    self.call(state, *node, call, &event)?;
+                }
             }
         }
         Ok(())
@@ -127,7 +132,9 @@ impl Search {
         let outcomes = outcomes.inspect_err(|_| self.blame(event))?;
         for outcome in outcomes.iter() {
             if let Some(next) = s.after(&self.world, node, call, outcome) {
-                self.arrive(next, event, Some((node, &outcome.sends)))?;
+                let is_cut = outcome.is_crash && *call != Call::Restart;
+                let cut = is_cut.then(|| Event::Cut(node, call.clone()));
+                self.arrive(next, cut.as_ref().unwrap_or(event), Some((node, &outcome.sends)))?;
             }
         }
         Ok(())
@@ -145,7 +152,9 @@ impl Search {
             let checked = self.check(&mut state, node, sends);
             checked.inspect_err(|_| self.blame(event))?;
         }
-        state.drop_spent(&self.atlas);
+        if !self.keeps_all {
+            state.drop_spent(&self.atlas);
+        }
         let checked = self.visit(&state);
         if checked.inspect_err(|_| self.blame(event))? {
             let branch = self.path.last_mut().expect("the path begins with the first state");
@@ -218,15 +227,21 @@ impl Search {
 
     fn line(&self, event: &Event) -> String {
         match event {
-            Event::Lose(letter) => {
+            Event::At(node, call) => format!("n{node} {}", self.words(call)),
+            Event::Cut(node, call) => format!("n{node} loses power while {}", self.words(call)),
+            Event::Lose(letter) => format!("lost: {:?}", self.atlas.letter(*letter).envelope),
+        }
+    }
+
+    fn words(&self, call: &Call) -> String {
+        match call {
+            Call::Deliver(letter) => {
                 let envelope = &self.atlas.letter(*letter).envelope;
-                format!("{} -> {} lost: {:?}", envelope.from, envelope.to, envelope.message)
+                format!("hearing from {}: {:?}", envelope.from, envelope.message)
             }
-            Event::At(_, Call::Deliver(letter)) => {
-                let envelope = &self.atlas.letter(*letter).envelope;
-                format!("{} -> {} {:?}", envelope.from, envelope.to, envelope.message)
-            }
-            Event::At(node, call) => format!("n{node} {call:?}"),
+            Call::Campaign(answers) => format!("campaigning after a yes of {answers:?}"),
+            Call::Propose(client) => format!("taking the request of client {client}"),
+            Call::Restart => "starting again".to_owned(),
         }
     }
 }

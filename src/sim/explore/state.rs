@@ -30,6 +30,8 @@ pub(super) struct Left {
 pub(super) enum Event {
     /// The call comes to the node.
     At(usize, Call),
+    /// The power goes in the midst of what the node does upon the call.
+    Cut(usize, Call),
     /// A letter in flight is lost.
     Lose(LetterId),
 }
