@@ -9,30 +9,31 @@
 //!
 //! A **state** is where each node is, what is in flight, what is left of the budgets, and what was
 //! ever decided by anybody, dead or alive. The search is depth first and visits each state once.
-//! After every event it asks A1 to A5, L1, L2, R1, R2 and R4 of [`invariants`], and its own
-//! [`laws`]: whatever leaves and claims something is on disk, a decision is on a quorum's disks, no
+//! After every event it asks A1 to A5, L1, L2, R1, R2 and R4 of
+//! [`invariants`](crate::paxos::invariants), and laws of its own: whatever leaves and claims
+//! something is on disk, a campaign's ballot is fresh, a decision is on a quorum's disks, no
 //! request is decided twice.
 //!
 //! # How a hundred million states fit
 //!
-//! A node has few moments and says few things, so states are a handful of numbers: see [`atlas`].
+//! A node has few moments and says few things, so states are a handful of numbers: see `atlas`.
 //! Time is no event: a tick comes only with a campaign, and outlasts every timer; so clocks and
-//! timers are no part of a node's [essence](crate::paxos::Replica::essence). And some of what could
-//! happen need not be tried, because the laws ask of nodes and of what they send, never of what
-//! lies in flight, and because no message ever *has* to arrive:
+//! timers are no part of a node's essence (`Replica::essence`). And some of what could happen need
+//! not be tried, because the laws ask of nodes and of what they send, never of what lies in flight,
+//! and because no message ever *has* to arrive:
 //!
 //! - **Losses.** What happens after a loss can also happen with the lost message in flight for
 //!   ever. A search without losses meets the same nodes as one with any number of them. That a
 //!   crash came after a commit, but before what rests on it left, is such a loss, too.
 //! - **Events without effect.** A message that changes nothing where it arrives may as well wait.
-//! - **Spent messages** ([`Atlas::is_spent`](atlas::Atlas::is_spent)) are those that can change
-//!   nothing any more, now or later, and are dropped at once. A ballot is *over* when its owner has
-//!   no office in it, since no node ever takes a ballot twice; a node *refuses* it when it has
-//!   promised a higher one, on disk, for ever. Votes, refusals and requests to resend are for the
-//!   office in their ballot; when it is over, nobody reads them. A Prepare or an Accept that is
-//!   refused only draws a refusal, which nobody reads if the ballot is over. A watermark decides
-//!   nothing where the durable mark is as high, nor where its ballot is refused and nothing above
-//!   the mark was accepted in it.
+//! - **Spent messages** (`Atlas::is_spent`) are those that can change nothing any more, now or
+//!   later, and are dropped at once. A ballot is *over* when its owner has no office in it, since
+//!   no node takes a ballot twice (a law, see above); a node *refuses* it when it has promised a
+//!   higher one, on disk, for ever. Votes, refusals and requests to resend are for the office in
+//!   their ballot; when it is over, nobody reads them. A Prepare or an Accept that is refused only
+//!   draws a refusal, which nobody reads if the ballot is over. A watermark decides nothing where
+//!   the durable mark is as high, nor where its ballot is refused and nothing above the mark was
+//!   accepted in it.
 //! - **Names.** Clients are numbered in the order of their first requests.
 //!
 //! Tests compare the first three with a search that does without.
@@ -73,14 +74,14 @@ pub struct World {
     pub crashes: u8,
     /// Runs that a leader has in flight at a time.
     pub window: u8,
-    /// Messages that are lost.
+    /// Messages that are lost. With 0 all that any number of losses could do is searched.
     pub losses: u8,
     /// Whether any message may arrive any number of times.
     pub duplicates: bool,
 }
 
 impl World {
-    /// Everything that can happen in two campaigns with a request and a crash.
+    /// Two campaigns, a request and a crash: 170 thousand states, in seconds.
     pub const SMALL: World = World {
         members: 3,
         campaigns: 2,
@@ -92,10 +93,11 @@ impl World {
     };
 
     /// Three campaigns and two requests, one run in flight at a time: what is accepted in two
-    /// ballots meets in a third.
+    /// ballots meets in a third. 170 million states, 8 minutes on one core, 6 GB of memory.
     pub const DUEL: World = World { campaigns: 3, commands: 2, crashes: 0, ..World::SMALL };
 
-    /// Two campaigns, two requests and a crash: some minutes, and 6 GB of memory.
+    /// Two campaigns, two requests and a crash: 131 million states, 7 minutes on one core, 6 GB of
+    /// memory.
     pub const FULL: World = World { commands: 2, window: 16, ..World::SMALL };
 }
 

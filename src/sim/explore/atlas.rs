@@ -3,7 +3,7 @@
 //! A small world has few moments of a node and few letters, and very many ways to put them
 //! together. So a state of the world is a handful of numbers, and the real node is asked only once
 //! what it does at a given moment upon a given cue: it is deterministic, so its answer is final.
-//! Two nodes are at the same moment if their [essence](crate::paxos::Replica::essence) is the same.
+//! Two nodes are at the same moment if their essence (`Replica::essence`) is the same.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -158,7 +158,7 @@ impl Atlas {
     }
 
     /// Whether a letter can change nothing any more, neither now nor later, so that it may as well
-    /// be gone: see the head of [`explore`](super).
+    /// be gone: see the head of `explore`.
     pub(super) fn is_spent(&self, id: LetterId, nodes: &[MomentId]) -> bool {
         let Letter { envelope, to } = self.letter(id);
         let to = self.facts(nodes[*to]);
@@ -230,8 +230,7 @@ impl Facts {
         let below = state.votes(Slot(0)).take_while(|(slot, _)| *slot < end);
         Facts {
             promised: state.promised(),
-            // Who campaigns or leads has promised nothing higher: it would have stepped down.
-            office: state.promised().filter(|_| replica.is_leading() || replica.is_campaigning()),
+            office: moment.office(),
             is_ready: replica.is_ready(),
             decided: below.map(|(_, vote)| vote.command.clone()).collect(),
             votes: state.votes(state.mark()).map(|(_, vote)| vote.ballot).collect(),

@@ -1,7 +1,7 @@
-//! What must hold in every state of a small world, beside what [`invariants`] asks for.
+//! What must hold in every state of a small world, beside what PMMC's invariants ask for.
 
 use crate::paxos::invariants::{Broken, Verdict};
-use crate::paxos::{AcceptorState, Command, Envelope, Message, Slot};
+use crate::paxos::{AcceptorState, Ballot, Command, Envelope, Message, Slot};
 
 /// Whatever leaves and claims something is on the disk it rests on.
 ///
@@ -34,6 +34,21 @@ pub(super) fn claims_are_durable(image: &AcceptorState, envelope: &Envelope) -> 
         | Message::CatchUp(_) => true,
     };
     hold(durable, "persist before send", || format!("{envelope:?} leaves, on disk is {image:?}"))
+}
+
+/// Each campaign takes a ballot above all that its node has promised, and so one that it never had:
+/// what is dropped as spent rests on that.
+///
+/// # Errors
+///
+/// If a node is in an office that is new and not above its promise.
+pub(super) fn fresh_ballot(
+    promised: Option<Ballot>,
+    before: Option<Ballot>,
+    after: Option<Ballot>,
+) -> Verdict {
+    let is_fresh = after.is_none() || after == before || after > promised;
+    hold(is_fresh, "fresh ballot", || format!("takes {after:?}, has promised {promised:?}"))
 }
 
 /// What a replica works on between two events is what its disk holds.

@@ -17,8 +17,8 @@ use super::laws;
 use crate::node::{Event, Node};
 use crate::paxos::invariants::{self, Verdict};
 use crate::paxos::{
-    AcceptorState, CanvassAnswer, ClientId, Config, Envelope, Incarnation, Network, NodeId, Record,
-    Released, Request, RequestNumber, Slot, Timing, Wal,
+    AcceptorState, Ballot, CanvassAnswer, ClientId, Config, Envelope, Incarnation, Network, NodeId,
+    Record, Released, Request, RequestNumber, Slot, Timing, Wal,
 };
 use crate::rsm::{Archive, StateMachine};
 
@@ -82,6 +82,14 @@ impl Moment {
         self.0.replica().state()
     }
 
+    /// In which ballot it campaigns or leads: the one it has promised, or it would have stepped
+    /// down.
+    pub(super) fn office(&self) -> Option<Ballot> {
+        let replica = self.0.replica();
+        let is_in_office = replica.is_leading() || replica.is_campaigning();
+        self.state().promised().filter(|_| is_in_office)
+    }
+
     /// Everything that can come of a cue: what does if all goes well, and each crash in its midst.
     ///
     /// # Errors
@@ -139,6 +147,7 @@ impl Moment {
         let decided = after.0.replica().decided();
         let floor = if is_crash { before.mark() } else { self.0.replica().decided() };
         invariants::r4(floor, decided)?;
+        laws::fresh_ballot(before.promised(), self.office(), after.office())?;
         laws::all_on_disk(now, &after.0.wal().image())
     }
 }
