@@ -36,7 +36,8 @@
 //!   accepted in it.
 //! - **Names.** Clients are numbered in the order of their first requests.
 //!
-//! Tests compare the first three with a search that does without.
+//! Tests compare the first three with a search that does without, and that asks two nodes of one
+//! essence wherever it has met two.
 //!
 //! # What this world is not
 //!

@@ -50,6 +50,8 @@ pub(super) enum Call {
 #[derive(Debug)]
 pub(super) struct Facts {
     moment: Moment,
+    /// The same moment, come to in another way, in a search that keeps all: it must go on alike.
+    twin: Option<Moment>,
     promised: Option<Ballot>,
     /// In which ballot it campaigns or leads.
     office: Option<Ballot>,
@@ -139,19 +141,11 @@ impl Atlas {
             return Ok(Rc::clone(known));
         }
         let cue = self.cue(call);
-        let moment = &self.facts(id).moment;
-        let all = catch_unwind(AssertUnwindSafe(|| moment.follow(&cue)));
-        let all = all.unwrap_or_else(|panic| {
-            let detail = panic.downcast_ref::<String>().cloned();
-            let detail = detail.or(panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            Err(Broken { invariant: "an assertion", detail: detail.unwrap_or_default() })
-        })?;
-        let mut outcomes: Vec<_> = all.into_iter().map(|after| self.note(after)).collect();
-        // What changes nothing is no event: to wait is always possible.
-        let keeps_all = self.trial.keeps_all;
-        outcomes.retain(|it| keeps_all || it.to != id || !it.sends.is_empty());
-        outcomes.sort();
-        outcomes.dedup();
+        let outcomes = self.ask(id, &self.facts(id).moment.clone(), &cue)?;
+        if let Some(twin) = self.facts(id).twin.clone() {
+            let same = self.ask(id, &twin, &cue)? == outcomes;
+            laws::hold(same, "essence", || format!("twins differ after {cue:?}: {twin:?}"))?;
+        }
         let outcomes: Rc<[Outcome]> = outcomes.into();
         self.moments[id as usize].known.insert(call.clone(), Rc::clone(&outcomes));
         Ok(outcomes)
@@ -193,6 +187,22 @@ impl Atlas {
         }
     }
 
+    fn ask(&mut self, id: MomentId, moment: &Moment, cue: &Cue) -> Result<Vec<Outcome>, Broken> {
+        let all = catch_unwind(AssertUnwindSafe(|| moment.follow(cue)));
+        let all = all.unwrap_or_else(|panic| {
+            let detail = panic.downcast_ref::<String>().cloned();
+            let detail = detail.or(panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Err(Broken { invariant: "an assertion", detail: detail.unwrap_or_default() })
+        })?;
+        let mut outcomes: Vec<_> = all.into_iter().map(|after| self.note(after)).collect();
+        // What changes nothing is no event: to wait is always possible.
+        let keeps_all = self.trial.keeps_all;
+        outcomes.retain(|it| keeps_all || it.to != id || !it.sends.is_empty());
+        outcomes.sort();
+        outcomes.dedup();
+        Ok(outcomes)
+    }
+
     fn note(&mut self, after: After) -> Outcome {
         let heard = after.sent.into_iter().filter(|it| !laws::is_sign_of_life(&it.message));
         let mut sends: Vec<LetterId> = heard.map(|envelope| self.note_letter(envelope)).collect();
@@ -207,6 +217,8 @@ impl Atlas {
         let id = *self.by_essence.entry(essence).or_insert(next);
         if id == next {
             self.moments.push(Facts::of(moment));
+        } else if self.trial.keeps_all {
+            self.moments[id as usize].twin = Some(moment);
         }
         id
     }
@@ -235,6 +247,7 @@ impl Facts {
             decided: below.map(|(_, vote)| vote.command.clone()).collect(),
             votes: state.votes(state.mark()).map(|(_, vote)| vote.ballot).collect(),
             known: BTreeMap::new(),
+            twin: None,
             moment,
         }
     }
