@@ -238,7 +238,9 @@ mod tests {
 
     #[test]
     fn what_is_not_tried_leads_nowhere_else() {
-        for world in [ONE_CAMPAIGN, World { campaigns: 2, crashes: 0, ..World::SMALL }] {
+        let calm = World { crashes: 0, ..World::SMALL };
+        let busy = World { commands: 2, campaigns: 1, ..calm };
+        for world in [ONE_CAMPAIGN, calm, busy] {
             let (counts, more) = (searched(world), thorough(world));
             assert_eq!(counts.constellations, more.constellations);
             assert_eq!(counts.moments, more.moments);
