@@ -22,7 +22,7 @@ use super::error::Error;
 use super::group::{self, Flaw};
 use super::high_water::{HighWater, Mark};
 use super::identity::Identity;
-use super::sled_log::SledLog;
+use super::sled_log::{SEGMENT_BYTES, SledLog};
 use crate::disk::lock::{Lock, Refusal};
 use crate::disk::{ballast, sync};
 use crate::paxos::{AcceptorState, NodeId, Record, Wal};
@@ -30,7 +30,7 @@ use crate::paxos::{AcceptorState, NodeId, Record, Wal};
 /// How a store is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Disk space held back, in bytes.
+    /// Disk space held back, in bytes: none, or [`BALLAST_LEAST`](Options::BALLAST_LEAST) and more.
     pub ballast_bytes: u64,
 }
 
@@ -67,6 +67,10 @@ pub struct Store {
 impl Options {
     /// What an operator gets: 64 MiB of ballast.
     pub const BALLAST_DEFAULT: u64 = 64 << 20;
+
+    /// Disk space held back, in bytes: none, or at least [`BALLAST_LEAST`](Options::BALLAST_LEAST).
+    /// to go on.
+    pub const BALLAST_LEAST: u64 = 2 * SEGMENT_BYTES as u64;
 }
 
 impl Store {

@@ -43,17 +43,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// `EX_IOERR`.
 const IO_ERROR: i32 = 74;
 
-/// The disk at first, its ballast, and later: in MiB. The first holds two of sled's segments.
-const DISK: (u64, u64, u64) = (24, 4, 64);
+/// The disk at first, its ballast (the least that `format` takes), and later: in MiB.
+const DISK: (u64, u64, u64) = (40, 16, 80);
 
 /// Messages under way at a time on the disk that fills up, and the length of each.
 const FILLING: Load = Load { under_way: 8, bytes: 60_000 };
 
 /// One message at a time, so that none is answered when a sync fails.
 const ONE_BY_ONE: Load = Load { under_way: 1, bytes: 20 };
-
-/// The sync that fails is the n-th of some thread, for each n up to this.
-const POINTS: u64 = 12;
 
 /// The disk fills up; room is made by dropping the ballast; it fills again, and is made larger.
 fn full() -> Result<(), Failed> {
@@ -79,14 +76,16 @@ fn full() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Each of the first syncs fails, in turn, on the same store.
+/// Each of the first syncs of some thread fails, in turn, on the same store: strace counts for each
+/// thread by itself.
 fn failed_syncs() -> Result<(), Failed> {
     let _beside = scale::beside();
     let data = run::data()?;
     let site = Site::make(data.path().join("store"), 0)?;
     let mut book = Book::default();
+    let points = scale::failing_syncs();
     let mut lives_with_answers = 0;
-    for point in 1..=POINTS {
+    for point in 1..=points {
         let trace = data.path().join(format!("trace-{point}"));
         let mut node = site.start_with_failing_sync(point, &trace)?;
         let before = book.acknowledged.len();
@@ -98,8 +97,8 @@ fn failed_syncs() -> Result<(), Failed> {
         site.lives_and_keeps(&mut book)?;
     }
     let count = book.acknowledged.len();
-    eprintln!("node_disk: {POINTS} failed syncs, {count} messages acknowledged, none lost");
-    assert!(lives_with_answers >= POINTS / 2, "most syncs failed before the first answer");
+    eprintln!("node_disk: {points} failed syncs, {count} messages acknowledged, none lost");
+    assert!(lives_with_answers >= points / 2, "most syncs failed before the first answer");
     Ok(())
 }
 
