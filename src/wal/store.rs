@@ -67,8 +67,8 @@ impl Options {
     /// What an operator gets: 64 MiB of ballast.
     pub const BALLAST_DEFAULT: u64 = 64 << 20;
 
-    /// The least that helps: on a disk that is full, the log needs room for two more segments to
-    /// open and to go on.
+    /// Less opens no full disk: sled fills its last segment up when it opens, and then needs
+    /// another to go on.
     pub const BALLAST_LEAST: u64 = 2 * SEGMENT_BYTES as u64;
 }
 
