@@ -4,9 +4,8 @@
 //! ends by itself; then the node is started again, and every acknowledged message must be read at
 //! its slot, and one more be decided.
 //!
-//! One-line bugs that turn them red. Full disk: `SledLog::append` forgets the error of a flush;
-//! `fatal_line` says `None`, and the node waits for a write that never comes; the line names no
-//! folder. Failing syncs: the hook goes on after an error; `Slots::write` forgets that of its sync.
+//! One-line bugs that turn them red. Full disk: `fatal_line` says `None`; the line names no folder.
+//! Failing syncs: the hook goes on after an error; `Slots::write` forgets that of its sync.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
@@ -34,6 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         need::trial("node_disk::a_full_disk_ends_a_node_that_keeps_its_word", &[Need::Root], full),
         need::trial("node_disk::a_failed_sync_ends_a_node_at_once", strace, failed_syncs),
+        need::trial("node_disk::so_does_one_of_the_high_water_file", strace, failed_high_water),
     ]
 }
 
@@ -79,36 +79,62 @@ fn full() -> Result<(), Failed> {
 /// Each of the first syncs of some thread fails, in turn, on the same store: strace counts for each
 /// thread by itself.
 fn failed_syncs() -> Result<(), Failed> {
+    let points = scale::failing_syncs();
+    let answered = lives(points, None, |trace, heard| {
+        let failed = nothing_synced_after_failure(trace)?;
+        nothing_answered_after(failed, trace, heard)
+    })?;
+    assert!(answered >= points / 2, "most syncs failed before the first answer");
+    Ok(())
+}
+
+/// The high-water file is synced before the first promise leaves, and then each second: that the
+/// first or the second of these fails.
+fn failed_high_water() -> Result<(), Failed> {
+    // Here strace sees this file alone, and no answers.
+    lives(2, Some("high-water"), |trace, _| nothing_synced_after_failure(trace).map(drop)).map(drop)
+}
+
+/// Lives of a node, in each of which a later sync fails; how many answered something before. Of
+/// each, `check` gets the trace and how many answers were heard.
+fn lives(
+    points: u64,
+    only: Option<&str>,
+    check: impl Fn(&str, usize) -> Result<(), String>,
+) -> Result<u64, Failed> {
     let _beside = scale::beside();
     let data = run::data()?;
     let site = Site::make(data.path().join("store"), 0)?;
     let mut book = Book::default();
-    let points = scale::failing_syncs();
-    let mut lives_with_answers = 0;
+    let mut answered = 0;
     for point in 1..=points {
         let trace = data.path().join(format!("trace-{point}"));
-        let mut node = site.start_with_failing_sync(point, &trace)?;
+        let mut node = site.start_with_failing_sync(point, only, &trace)?;
         let before = book.acknowledged.len();
         site.on_runtime(site.send_until_it_ends(&mut node, &mut book, ONE_BY_ONE))?;
         node.ended_for("the disk failed", &site.store)?;
-        let count = book.acknowledged.len() - before;
-        lives_with_answers += u64::from(count > 0);
-        check(&whole(&trace)?, count).map_err(|why| format!("sync {point}: {why}"))?;
+        let heard = book.acknowledged.len() - before;
+        answered += u64::from(heard > 0);
+        check(&whole(&trace)?, heard).map_err(|why| format!("sync {point}: {why}"))?;
         site.lives_and_keeps(&mut book)?;
     }
     let count = book.acknowledged.len();
     eprintln!("node_disk: {points} failed syncs, {count} messages acknowledged, none lost");
-    assert!(lives_with_answers >= points / 2, "most syncs failed before the first answer");
-    Ok(())
+    Ok(answered)
 }
 
-/// After the sync that failed there is no other, and no answer; before it are those that were heard.
-fn check(trace: &str, heard: usize) -> Result<(), String> {
+/// The line of the sync that failed, after which there is no other.
+fn nothing_synced_after_failure(trace: &str) -> Result<usize, String> {
     let failed = trace.lines().position(|line| line.contains("INJECTED"));
     let failed = failed.ok_or("no sync failed")?;
-    if let Some(line) = trace.lines().skip(failed + 1).find(|line| line.contains("fdatasync(")) {
-        return Err(format!("it synced once more: {line}"));
+    match trace.lines().skip(failed + 1).find(|line| line.contains("fdatasync(")) {
+        Some(line) => Err(format!("it synced once more: {line}")),
+        None => Ok(failed),
     }
+}
+
+/// That no answer was sent after the line `failed`, and at least those that were heard before it.
+fn nothing_answered_after(failed: usize, trace: &str, heard: usize) -> Result<(), String> {
     let sent = strace::sent::<FromNode>(&strace::parse(trace));
     let answers = sent.iter().filter(|(_, message)| matches!(message, FromNode::Reply { .. }));
     let (before, after): (Vec<_>, Vec<_>) = answers.partition(|(began, _)| *began < failed);
@@ -213,9 +239,18 @@ impl Site {
     }
 
     /// Starts it under strace, which stands aside (`-D`): the child is the node itself.
-    fn start_with_failing_sync(&self, point: u64, trace: &Path) -> Result<Node, Failed> {
+    /// It sees calls on `only` this file of the store, if one is given.
+    fn start_with_failing_sync(
+        &self,
+        point: u64,
+        only: Option<&str>,
+        trace: &Path,
+    ) -> Result<Node, Failed> {
         let mut strace = Command::new("strace");
         strace.args(["-D", "-f", "-q", "-yy", "-xx", "-s", "1000000", "-o"]).arg(trace);
+        if let Some(file) = only {
+            strace.arg("-P").arg(self.store.join(file));
+        }
         strace.args(["-e", "trace=fdatasync,write,writev,sendto,sendmsg"]);
         strace.args(["-e", &format!("inject=fdatasync:error=EIO:when={point}")]);
         strace.arg(env!("CARGO_BIN_EXE_indelible"));
