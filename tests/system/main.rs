@@ -13,6 +13,7 @@ mod bad_input;
 mod cases;
 mod growth;
 mod kills;
+mod local;
 mod master;
 mod need;
 mod node_disk;
@@ -73,6 +74,7 @@ fn trials() -> Vec<Trial> {
         cases::trials(),
         growth::trials(),
         kills::trials(),
+        local::trials(),
         master::trials(),
         node_disk::trials(),
         power::trials(),

@@ -1,4 +1,10 @@
 //! The rig over real processes: what is killed, stopped, restarted and dropped, and what is left.
+//!
+//! The kernel's death signal follows the thread that starts a child: each trial starts its own on
+//! the one thread that runs it, and has buried them when it returns.
+//!
+//! One-line bugs that turn them red: `Process` does not kill when it is dropped; a child does not
+//! ask for the death signal, or does not look who its parent is.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -7,8 +13,52 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use indelible::local::{Driven, Options, Rig};
 use indelible::paxos::NodeId;
-use rustix::process::{Pid, Signal, kill_process};
+use libtest_mimic::Trial;
+use rustix::process::Signal;
 use tempfile::TempDir;
+use tokio::task::LocalSet;
+
+use crate::processes::Process;
+use crate::{run, scale};
+
+/// All of them.
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial(
+            "a_leader_that_dies_is_replaced_and_returns_to_its_port_and_store",
+            a_leader_that_dies_is_replaced_and_returns_to_its_port_and_store,
+        ),
+        trial(
+            "a_log_of_many_pieces_is_read_whole_and_in_order",
+            a_log_of_many_pieces_is_read_whole_and_in_order,
+        ),
+        trial("a_stopped_node_lives_and_says_nothing", a_stopped_node_lives_and_says_nothing),
+        trial("nothing_is_left_of_a_rig", nothing_is_left_of_a_rig),
+        trial(
+            "a_node_that_cannot_start_is_told_with_its_last_words",
+            a_node_that_cannot_start_is_told_with_its_last_words,
+        ),
+        trial("a_node_ends_with_its_input", a_node_ends_with_its_input),
+        Trial::test("local::a_child_dies_with_a_killed_parent_though_its_input_stays_open", || {
+            a_child_dies_with_a_killed_parent_though_its_input_stays_open();
+            Ok(())
+        }),
+        Trial::test("local::a_child_whose_parent_is_another_ends_at_once", || {
+            a_child_whose_parent_is_another_ends_at_once();
+            Ok(())
+        }),
+    ]
+}
+
+/// A trial that waits for sockets, all of it on the thread that runs it.
+fn trial<F: Future<Output = ()>>(name: &str, play: impl FnOnce() -> F + Send + 'static) -> Trial {
+    Trial::test(format!("local::{name}"), move || {
+        let _beside = scale::beside();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(LocalSet::new().run_until(play()));
+        Ok(())
+    })
+}
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_indelible");
 
@@ -16,7 +66,7 @@ const AMPLE: Duration = Duration::from_secs(20);
 
 /// A cluster that is ready, in a folder that goes with the test.
 async fn rig(nodes: u16) -> (Rig, TempDir) {
-    let base = tempfile::tempdir().expect("a folder");
+    let base = run::data().expect("a folder");
     let mut rig = Rig::format(Options {
         nodes,
         data: base.path().to_owned(),
@@ -32,9 +82,7 @@ async fn rig(nodes: u16) -> (Rig, TempDir) {
 }
 
 fn is_running(process: u32) -> bool {
-    // A zombie that its new parent has not yet buried is dead all the same.
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    Process::of(process).is_some_and(Process::is_alive)
 }
 
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -75,7 +123,6 @@ async fn log(client: &mut Driven) -> String {
     }
 }
 
-#[tokio::test]
 async fn a_leader_that_dies_is_replaced_and_returns_to_its_port_and_store() {
     let (mut rig, _base) = rig(3).await;
     let mut client = rig.start_client("ann").expect("a client");
@@ -100,7 +147,6 @@ async fn a_leader_that_dies_is_replaced_and_returns_to_its_port_and_store() {
     assert_eq!(status.applied.0, 2);
 }
 
-#[tokio::test]
 async fn a_log_of_many_pieces_is_read_whole_and_in_order() {
     let (rig, _base) = rig(1).await;
     let mut writer = rig.start_client("w").expect("a client");
@@ -116,7 +162,6 @@ async fn a_log_of_many_pieces_is_read_whole_and_in_order() {
     assert!(log(&mut writer).await == expected, "and nothing else is lost by it");
 }
 
-#[tokio::test]
 async fn a_stopped_node_lives_and_says_nothing() {
     let (mut rig, _base) = rig(3).await;
     let leader = rig.leader().await.expect("a leader");
@@ -128,7 +173,6 @@ async fn a_stopped_node_lives_and_says_nothing() {
     rig.ready(AMPLE).await.expect("and follows, or leads");
 }
 
-#[tokio::test]
 async fn nothing_is_left_of_a_rig() {
     let (mut rig, base) = rig(3).await;
     let mut client = rig.start_client("ann").expect("a client");
@@ -142,7 +186,6 @@ async fn nothing_is_left_of_a_rig() {
     assert_eq!(std::fs::read_dir(base.path()).expect("the base").count(), 0);
 }
 
-#[tokio::test]
 async fn a_node_that_cannot_start_is_told_with_its_last_words() {
     let (mut rig, _base) = rig(1).await;
     let node = NodeId(0);
@@ -176,9 +219,11 @@ impl Middle {
             .stderr(Stdio::null())
             .spawn()
             .expect("a shell");
+        let mut middle = Middle { shell, child: 0 };
         until("the child's id", || folder.join("child").exists());
         let text = std::fs::read_to_string(folder.join("child")).expect("its id");
-        Middle { shell, child: text.trim().parse().expect("a number") }
+        middle.child = text.trim().parse().expect("a number");
+        middle
     }
 }
 
@@ -187,17 +232,14 @@ impl Drop for Middle {
         // Killed already, where the test got so far; the child too, where it passed.
         let _ = self.shell.kill();
         let _ = self.shell.wait();
-        if is_running(self.child)
-            && let Some(child) = Pid::from_raw(self.child as i32)
-        {
-            let _ = kill_process(child, Signal::KILL);
+        if let Some(child) = Process::of(self.child) {
+            child.signal(Signal::KILL);
         }
     }
 }
 
-#[test]
 fn a_child_dies_with_a_killed_parent_though_its_input_stays_open() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = run::data().expect("a folder");
     let mut middle = Middle::start(folder.path(), "$$");
     // It runs once it has opened what only it opens: give it the time to come so far.
     let command = format!("/proc/{}/cmdline", middle.child);
@@ -211,14 +253,12 @@ fn a_child_dies_with_a_killed_parent_though_its_input_stays_open() {
     until("the child's death", || !is_running(middle.child));
 }
 
-#[test]
 fn a_child_whose_parent_is_another_ends_at_once() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = run::data().expect("a folder");
     let middle = Middle::start(folder.path(), "1");
     until("the child's end", || !is_running(middle.child));
 }
 
-#[tokio::test]
 async fn a_node_ends_with_its_input() {
     let (mut rig, _base) = rig(1).await;
     rig.kill(NodeId(0));
