@@ -36,10 +36,7 @@ impl RunFolder {
     ///
     /// If neither can be written.
     pub fn create(base: &Path, keep: bool) -> io::Result<RunFolder> {
-        match RunFolder::create_in(base, keep) {
-            Ok(folder) => Ok(folder),
-            Err(_) => RunFolder::create_in(&std::env::temp_dir().join("indelible"), keep),
-        }
+        RunFolder::create_or(base, &std::env::temp_dir().join("indelible"), keep)
     }
 
     /// Where it is: an absolute path.
@@ -52,6 +49,10 @@ impl RunFolder {
     #[must_use]
     pub fn name(&self) -> String {
         self.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    }
+
+    fn create_or(base: &Path, fallback: &Path, keep: bool) -> io::Result<RunFolder> {
+        RunFolder::create_in(base, keep).or_else(|_| RunFolder::create_in(fallback, keep))
     }
 
     fn create_in(base: &Path, keep: bool) -> io::Result<RunFolder> {
@@ -177,8 +178,9 @@ mod tests {
         let base = tempfile::tempdir().expect("a base");
         let file = base.path().join("file");
         fs::write(&file, "").expect("a file where a folder should be");
-        let folder = RunFolder::create(&file, false).expect("a folder elsewhere");
-        assert!(folder.path().starts_with(std::env::temp_dir().canonicalize().expect("temp")));
+        let elsewhere = base.path().join("elsewhere");
+        let folder = RunFolder::create_or(&file, &elsewhere, false).expect("a folder elsewhere");
+        assert!(folder.path().starts_with(elsewhere.canonicalize().expect("made")));
     }
 
     #[test]

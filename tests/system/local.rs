@@ -3,8 +3,8 @@
 //! The kernel's death signal follows the thread that starts a child: each trial starts its own on
 //! the one thread that runs it, and has buried them when it returns.
 //!
-//! One-line bugs that turn them red: `Process` does not kill when it is dropped; a child does not
-//! ask for the death signal, or does not look who its parent is.
+//! One-line bugs that turn them red: a run's folder stays when it is dropped; a child does not ask
+//! for the death signal, or does not look who its parent is.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
