@@ -100,7 +100,7 @@ impl From<cluster::Error> for Failure {
 impl From<wal::Error> for Failure {
     fn from(error: wal::Error) -> Failure {
         let status = match &error {
-            wal::Error::Missing(_) => Status::Missing,
+            wal::Error::Missing(_) | wal::Error::Unfinished(_) => Status::Missing,
             wal::Error::Exists(_) => Status::Exists,
             wal::Error::Locked { .. } => Status::Busy,
             wal::Error::Foreign { .. } | wal::Error::Newer { .. } => Status::Config,

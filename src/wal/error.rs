@@ -11,6 +11,13 @@ pub enum Error {
     /// There is none.
     #[error("{}: no store here; `indelible format` makes one", .0.display())]
     Missing(PathBuf),
+    /// There is one that is not finished.
+    #[error(
+        "{}: this store is not finished: `indelible format` is at work on it, or was interrupted; \
+         run it again, nothing is lost by that",
+        .0.display()
+    )]
+    Unfinished(PathBuf),
     /// There is one already.
     #[error("{}: a store exists already; it is never overwritten, remove it by hand", .0.display())]
     Exists(PathBuf),

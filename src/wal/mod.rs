@@ -7,6 +7,7 @@
 
 pub mod contract;
 pub mod error;
+mod format;
 mod group;
 mod high_water;
 pub mod identity;

@@ -9,24 +9,25 @@
 //! | `log/` | sled: the values of `group`, by number |
 //! | `high-water` | what the log holds at least |
 //! | `ballast` | disk space held back; may be removed when the disk is full |
+//! | `unfinished` | there while the store is being made: no node has used it |
 //!
 //! Invariants: numbers have no gap; a group of values is whole or it is the last and was never
 //! acknowledged, and is cut; anything else that is missing or damaged is never voted on: the store
 //! refuses to open. **Any error of a write or a sync is final.**
 
-use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::error::Error;
+use super::format::read_identity;
 use super::group;
 use super::high_water::HighWater;
 use super::identity::Identity;
 use super::ledger::{self, Fault, Ledger};
 use super::sled_log::{SEGMENT_BYTES, SledLog};
 use crate::disk::lock::{Lock, Refusal};
-use crate::disk::{ballast, sync};
+use crate::disk::sync;
 use crate::paxos::{AcceptorState, NodeId, Record, Wal};
 
 /// How a store is made.
@@ -73,31 +74,6 @@ impl Options {
 }
 
 impl Store {
-    /// Makes a store. A node never starts on an empty folder by itself: an acceptor with amnesia is
-    /// a danger, not a convenience.
-    ///
-    /// # Errors
-    ///
-    /// If there is one already, or the disk has no room for it.
-    pub fn format(path: &Path, identity: &Identity, options: Options) -> Result<(), Error> {
-        let io = |error| Error::io(path, error);
-        fs::create_dir_all(path).map_err(io)?;
-        let _lock = take_lock(path)?;
-        if path.join("identity").exists() || path.join("log").exists() {
-            return Err(Error::Exists(path.to_owned()));
-        }
-        ballast::hold(&path.join("ballast"), options.ballast_bytes).map_err(io)?;
-        HighWater::create(&path.join("high-water"))?;
-        drop(SledLog::open(&path.join("log"))?);
-        // Last, since it is what makes the folder a store.
-        identity.write(&path.join("identity"))?;
-        sync::folder(path).map_err(io)?;
-        path.parent().map_or(Ok(()), |parent| {
-            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-            sync::folder(parent).map_err(io)
-        })
-    }
-
     /// Opens a store, whoever's it is.
     ///
     /// # Errors
@@ -105,7 +81,7 @@ impl Store {
     /// If there is none, somebody uses it, or anything acknowledged is missing or damaged.
     pub fn open(path: &Path) -> Result<Store, Error> {
         let began = Instant::now();
-        let identity = Identity::read(&path.join("identity"))?;
+        let identity = read_identity(path)?;
         let lock = take_lock(path)?;
         let water = path.join("high-water");
         if !water.exists() || !path.join("log").join("db").exists() {
@@ -136,7 +112,7 @@ impl Store {
     ///
     /// As [`open`](Store::open), and if it is another's.
     pub fn open_as(path: &Path, cluster: &str, node: NodeId) -> Result<Store, Error> {
-        let found = Identity::read(&path.join("identity"))?;
+        let found = read_identity(path)?;
         if found.cluster != cluster || found.node != node {
             return Err(Error::Foreign {
                 path: path.to_owned(),
@@ -250,7 +226,7 @@ impl Wal for Store {
     }
 }
 
-fn take_lock(path: &Path) -> Result<Lock, Error> {
+pub(super) fn take_lock(path: &Path) -> Result<Lock, Error> {
     Lock::take(&path.join("lock")).map_err(|refusal| match refusal {
         Refusal::Held(pid) => Error::Locked { path: path.to_owned(), pid },
         Refusal::Io(error) => Error::io(path, error),

@@ -15,6 +15,7 @@ use crate::paxos::{
     AcceptorState, Command, Incarnation, NodeId, Record, Run, Slot, Wal, testing::ballot,
 };
 
+mod interrupted;
 mod sweeps;
 
 const NODE: NodeId = NodeId(2);
@@ -323,7 +324,7 @@ fn what_exists_is_never_formatted_and_what_does_not_is_never_opened() {
     fs::remove_file(case.file("identity")).expect("removed");
     let again = Store::format(&case.path, &identity(NODE), Options { ballast_bytes: 0 });
     assert!(matches!(again, Err(Error::Exists(_))), "a log without its identity: {again:?}");
-    assert!(matches!(case.open(), Err(Error::Missing(_))));
+    assert_eq!(case.damage(), "`identity` is gone");
     assert!(matches!(Store::open(&case.path.join("nowhere")), Err(Error::Missing(_))));
 }
 

@@ -190,7 +190,7 @@ async fn a_node_that_cannot_start_is_told_with_its_last_words() {
     let (mut rig, _base) = rig(1).await;
     let node = NodeId(0);
     rig.kill(node);
-    std::fs::remove_file(rig.store(node).join("identity")).expect("its identity");
+    std::fs::remove_dir_all(rig.store(node)).expect("its store");
     rig.start(node).expect("a process");
     let error = rig.answers(node, AMPLE).await.expect_err("no store");
     assert!(error.to_string().contains("no store"), "{error}");

@@ -1,8 +1,9 @@
-//! A store and the system around it: a second process, a missing right, a full disk, a failing sync.
+//! A store and the system around it: a second process, a missing right, a full disk, a failing sync,
+//! a kill while it is made.
 //!
 //! One-line bugs that turn them red: the lock file is not locked; an error of the system is called
-//! damage; `format` holds no ballast; the hook goes on after a failed sync; the store is read before
-//! it is synced and its cached pages dropped.
+//! damage; `format` holds no ballast, or leaves no mark while it works; the hook goes on after a
+//! failed sync; the store is read before it is synced and its cached pages dropped.
 
 use std::fs;
 use std::io::Write;
@@ -26,6 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         need::trial("store::a_missing_right_is_not_damage", &[Need::Root], missing_right),
         need::trial("store::the_ballast_opens_a_full_disk", &[Need::Root], full_disk),
         need::trial("store::a_failed_sync_ends_the_process", strace, failed_syncs),
+        need::trial("store::a_format_killed_midway_is_done_again", strace, killed_format),
         need::trial("store::it_is_synced_before_it_is_read", strace, synced_before_read),
     ]
 }
@@ -172,6 +174,39 @@ fn failed_syncs() -> Result<(), Failed> {
     }
     eprintln!("store: a failed sync at each of {failures} points, nothing lost");
     assert!(failures >= 3, "only {failures} points in {COMMITS} commits");
+    Ok(())
+}
+
+/// `indelible format` is killed at each of its syncs: a second one finishes, and what it makes opens.
+fn killed_format() -> Result<(), Failed> {
+    let data = run::data()?;
+    let program = env!("CARGO_BIN_EXE_indelible");
+    let (mut kills, mut unfinished) = (0, 0);
+    for point in 1..100 {
+        let path = data.path().join(format!("store-{point}"));
+        let store = format!("--store={}", path.display());
+        let flags = ["--cluster=room", "--peer=0=127.0.0.1:1", "--id=0", "--ballast=0", &store];
+        let inject = format!("inject=fsync:signal=KILL:when={point}");
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", &inject]);
+        if strace.args([program, "format"]).args(flags).output()?.status.success() {
+            break;
+        }
+        kills += 1;
+        let inspect = || Command::new(program).arg("inspect").arg(&path).output();
+        let first = inspect()?;
+        if !first.status.success() {
+            let said = String::from_utf8_lossy(&first.stderr);
+            let is_told = said.contains("`indelible format`") && first.status.code() == Some(66);
+            assert!(is_told, "killed at sync {point}: {said}");
+            unfinished += 1;
+            let again = Command::new(program).arg("format").args(flags).output()?;
+            assert!(again.status.success(), "killed at sync {point}: {again:?}");
+            assert!(inspect()?.status.success(), "killed at sync {point}");
+        }
+    }
+    eprintln!("store: format was killed {kills} times, {unfinished} of them midway");
+    assert!((3..99).contains(&unfinished), "{unfinished} of {kills} kills were midway");
     Ok(())
 }
 
