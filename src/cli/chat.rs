@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::args::ClusterArgs;
 use super::exit::{Failure, Status};
+use super::harmless::harmless;
 use crate::client::{Client, Page, Ticket};
 use crate::local::{driver, tied};
 use crate::paxos::{ClientId, Slot};
@@ -18,8 +19,9 @@ use crate::services::chat::Message;
 /// Talk in the room.
 ///
 /// Each line of standard input is one message; each decided message is one line of standard output,
-/// `SLOT NAME: text`, in the order of the log, from the beginning or from --from. When the input
-/// ends, waits until all of it is decided (at most --wait), and ends; exit status 69 if it is not.
+/// `SLOT NAME: text`, in the order of the log, from the beginning or from --from. On a terminal
+/// control characters are written out; elsewhere bytes stay as they are. When the input ends, waits
+/// until all of it is decided (at most --wait), and ends; exit status 69 if it is not.
 ///
 ///   echo hello | indelible chat --cluster-file room.toml --name ann
 ///   indelible chat --cluster-file room.toml --name ann < /dev/null   # the log so far
@@ -171,11 +173,17 @@ impl Room {
 fn print(page: Option<Page>, seen: &mut Slot) -> Result<(), Failure> {
     let Some(page) = page else { return Ok(()) };
     *seen = page.next;
+    let is_read_by_a_person = io::stdout().is_terminal();
     let mut out = io::BufWriter::new(io::stdout().lock());
     let write = |out: &mut dyn Write| {
         for entry in &page.entries {
             if let Some(message) = Message::decode(&entry.body) {
-                out.write_all(&message.line(entry.slot))?;
+                let line = message.line(entry.slot);
+                if is_read_by_a_person {
+                    out.write_all(harmless(&line).as_bytes())?;
+                } else {
+                    out.write_all(&line)?;
+                }
                 out.write_all(b"\n")?;
             }
         }

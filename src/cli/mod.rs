@@ -7,6 +7,7 @@ mod chat;
 mod demo;
 mod exit;
 mod grade;
+mod harmless;
 mod inspect;
 mod logging;
 mod master;

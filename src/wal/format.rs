@@ -2,8 +2,8 @@
 //!
 //! The file `unfinished` is the first that is made and the last that is removed: where it stands,
 //! no node has ever voted, and the store is made anew. Where it does not, nothing is ever
-//! overwritten, not even a log that has lost its identity. Renaming a whole folder into place would be simpler,
-//! but the folder of a store may be the root of a disk.
+//! overwritten, not even a log that has lost its identity. Renaming a whole folder into place would
+//! be simpler, but the folder of a store may be the root of a disk.
 
 use std::fs::{self, File};
 use std::io;
