@@ -48,13 +48,16 @@ soak:
 bench:
 	$(CARGO) bench --locked
 
-# The committed sources with all crates they need, to build where there is no network.
+# The committed sources with all crates they need, to build where there is no network. (With
+# --quiet, cargo does not say the configuration that makes it use them.)
 dist:
 	@mkdir -p target/dist
 	@work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && \
 	mkdir -p $$work/$(DIST)/.cargo && \
 	git archive HEAD | tar -x -C $$work/$(DIST) && \
-	(cd $$work/$(DIST) && $(CARGO) vendor --locked --quiet vendor > .cargo/config.toml) && \
+	(cd $$work/$(DIST) && $(CARGO) vendor --locked vendor > .cargo/config.toml 2> ../log || \
+		{ cat ../log; exit 1; }) && \
+	test -s $$work/$(DIST)/.cargo/config.toml && \
 	tar -czf target/dist/$(DIST).tar.gz -C $$work $(DIST) && \
 	ls -lh target/dist/$(DIST).tar.gz
 
