@@ -35,8 +35,8 @@ impl log::Log for Bridge {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        if wal::is_fatal_log(record.target(), record.level()) {
-            hook::fail(&format!("{}: {}", record.target(), record.args()));
+        if let Some(line) = wal::fatal_line(record) {
+            hook::fail(&line);
         }
         tracing::warn!(library = record.target(), "{}", record.args());
     }

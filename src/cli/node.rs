@@ -31,7 +31,7 @@ pub(super) struct FormatArgs {
     /// The folder to make
     #[arg(long, env = "INDELIBLE_STORE", value_name = "DIR")]
     store: PathBuf,
-    /// Disk space held back for a full disk, in bytes; 0 for none
+    /// Disk space held back for a full disk, in bytes: 16 MiB or more, or 0 for none
     #[arg(long, env = "INDELIBLE_BALLAST", default_value_t = Options::BALLAST_DEFAULT)]
     ballast: u64,
 }
@@ -66,6 +66,12 @@ pub(super) fn format(args: &FormatArgs) -> Result<(), Failure> {
     let node = NodeId(args.id);
     if cluster.member(node).is_none() {
         let line = format!("--id {}: the cluster has {} members", args.id, cluster.members());
+        return Err(Failure::new(Status::Usage, line));
+    }
+    if (1..Options::BALLAST_LEAST).contains(&args.ballast) {
+        let (given, least) = (args.ballast, Options::BALLAST_LEAST);
+        let line =
+            format!("--ballast {given}: less than {least} opens no full disk; 0 is for none");
         return Err(Failure::new(Status::Usage, line));
     }
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -19,8 +19,11 @@ use std::ffi::{c_int, c_uint};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use super::verdict;
 
 /// The exit status of a process whose disk failed (EX_IOERR of sysexits).
 const EX_IOERR: i32 = 74;
@@ -33,6 +36,7 @@ pub struct Registration {
 
 #[derive(Debug)]
 struct Watched {
+    path: PathBuf,
     file: File,
     device: u64,
     inode: u64,
@@ -41,17 +45,18 @@ struct Watched {
 
 static WATCHED: Mutex<Vec<Arc<Watched>>> = Mutex::new(Vec::new());
 
-/// Watches a file: from now on, whoever syncs a range of it syncs all of it, through this very
-/// descriptor.
+/// Watches the file at `path`, opened as `file`: from now on, whoever syncs a range of it syncs all
+/// of it, through this very descriptor.
 ///
 /// # Errors
 ///
 /// If the file cannot be examined.
-pub fn register(file: File) -> io::Result<Registration> {
+pub fn register(path: &Path, file: File) -> io::Result<Registration> {
     let stat = rustix::fs::fstat(&file)?;
     let syncs = AtomicU64::new(0);
     let (device, inode) = (stat.st_dev, stat.st_ino);
-    let watched = Arc::new(Watched { file, device, inode, syncs });
+    let path = path.to_owned();
+    let watched = Arc::new(Watched { path, file, device, inode, syncs });
     lock().push(Arc::clone(&watched));
     Ok(Registration { watched })
 }
@@ -102,7 +107,8 @@ extern "C" fn sync_file_range(fd: c_int, _offset: i64, _length: i64, _flags: c_u
         None => rustix::fs::fdatasync(theirs),
     };
     if let Err(error) = synced {
-        fail(&format!("fdatasync of the log failed: {}", io::Error::from(error)));
+        let path = watched.as_ref().map_or(Path::new("a file of sled's"), |it| &it.path);
+        fail(&verdict::line(path, &error.into()));
     }
     if let Some(watched) = watched {
         watched.syncs.fetch_add(1, Ordering::AcqRel);
@@ -110,10 +116,18 @@ extern "C" fn sync_file_range(fd: c_int, _offset: i64, _length: i64, _flags: c_u
     0
 }
 
-/// Ends the process because the disk failed: nothing may be said after that.
+/// Ends the process because the disk failed: nothing may be said after that. `line` says, in one
+/// line, what happened to which file, and what to do.
 #[allow(clippy::print_stderr)]
-pub fn fail(reason: &str) -> ! {
-    eprintln!("indelible: {reason}; this node stops, for it can no longer keep what it says");
+pub fn fail(line: &str) -> ! {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if SAID.swap(true, Ordering::AcqRel) {
+        // Several of sled's threads meet the same trouble: the first has said it, and exits.
+        loop {
+            std::thread::park();
+        }
+    }
+    eprintln!("indelible: {line}");
     std::process::exit(EX_IOERR);
 }
 
@@ -125,7 +139,7 @@ mod tests {
     fn a_watched_file_is_synced_through_our_descriptor_and_counted() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let theirs = file.reopen().expect("again");
-        let registration = register(file.reopen().expect("again")).expect("a file");
+        let registration = register(file.path(), file.reopen().expect("again")).expect("a file");
         let raw = std::os::fd::AsRawFd::as_raw_fd(&theirs);
         assert_eq!(sync_file_range(raw, 0, 0, 0), 0);
         assert_eq!(registration.syncs(), 1);

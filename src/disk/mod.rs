@@ -10,3 +10,4 @@ pub mod hook;
 pub mod lock;
 pub mod slots;
 pub mod sync;
+pub mod verdict;

@@ -75,7 +75,7 @@ pub enum Output {
 }
 
 /// A node: protocol, disk and state machine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Node<W, M> {
     replica: Replica,
     persister: Persister<W>,

@@ -14,7 +14,7 @@ use super::message::{Accepted, Preempted, Prepare, Promise, Resend, Run, Seal};
 use super::sound::SPAN_MAX;
 
 /// An acceptor on its durable state.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Acceptor {
     pub(super) state: AcceptorState,
 }

@@ -14,7 +14,7 @@ use super::config::Limits;
 use super::message::{Accept, Accepted, Run};
 
 /// Phase 2 of one ballot.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Commander {
     ballot: Ballot,
     quorum: usize,
@@ -30,7 +30,7 @@ pub(super) struct Commander {
 }
 
 /// A run that is not decided yet, and the stores that voted for it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct InFlight {
     run: Run,
     voters: BTreeMap<NodeId, Incarnation>,

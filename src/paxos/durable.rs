@@ -478,7 +478,7 @@ pub trait Wal {
 }
 
 /// The gate between what a node wants to say and what it may say.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Persister<W> {
     wal: W,
     next_step: u64,

@@ -11,7 +11,7 @@ use super::ballot::{Ballot, Incarnation, NodeId};
 use super::config::Config;
 
 /// What a node that does not lead knows about the leader, and its own turn.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Election {
     heard: Option<(NodeId, u64)>,
     /// Until then this node, just started, hears "someone": it may have promised a live leader.
@@ -24,7 +24,7 @@ pub(super) struct Election {
 }
 
 /// Answers to one canvass.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Tally {
     round: u64,
     yes: BTreeMap<NodeId, Incarnation>,

@@ -12,7 +12,7 @@ use super::config::Limits;
 use super::notice::Rejection;
 
 /// The requests a leader has taken and not yet seen applied.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Intake {
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
@@ -23,7 +23,7 @@ pub(super) struct Intake {
     proposed: VecDeque<(Slot, ClientId, RequestNumber)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Waiting {
     Request(Request),
     Skip(u64),

@@ -12,7 +12,7 @@ use super::pulse::Pulse;
 use super::scout::Scout;
 
 /// What a replica does beside accepting and learning.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Office {
     /// Follows whoever leads.
     None,
@@ -23,7 +23,7 @@ pub(super) enum Office {
 }
 
 /// Phase 1 under way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Campaign {
     pub(super) scout: Scout,
     /// When it is given up.
@@ -35,7 +35,7 @@ pub(super) struct Campaign {
 }
 
 /// Leadership in one ballot.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Lead {
     pub(super) ballot: Ballot,
     /// What phase 1 adopted, until everything below it is known here.
@@ -57,7 +57,38 @@ pub(super) struct Lead {
     pub(super) resent_at: BTreeMap<NodeId, u64>,
 }
 
+impl Lead {
+    fn essence(&self) -> String {
+        let Lead {
+            ballot: _, // the commander's
+            adopted,
+            first,
+            adopted_end: _, // for reads
+            filled: _,      // for logs
+            commander,
+            intake,
+            pulse: _,
+            told,
+            retry_at: _,
+            resent_at,
+        } = self;
+        let resent = resent_at.keys();
+        format!("{first} {adopted:?} {commander:?} {intake:?} {told} {resent:?}")
+    }
+}
+
 impl Office {
+    /// What its future depends on, as text: see [`Replica::essence`](super::Replica::essence).
+    pub(super) fn essence(&self) -> String {
+        match self {
+            Office::None => String::new(),
+            Office::Campaign(Campaign { scout, until: _, retry_at: _, intake }) => {
+                format!("{scout:?} {intake:?}")
+            }
+            Office::Lead(lead) => lead.essence(),
+        }
+    }
+
     /// The ballot of this office.
     pub(super) fn ballot(&self) -> Option<Ballot> {
         match self {

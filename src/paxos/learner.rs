@@ -16,7 +16,7 @@ use super::message::{CatchUp, CatchUpAsk};
 use super::notice::Notice;
 
 /// What is decided, and who is known to know more.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Learner {
     decided: Slot,
     /// How far others have decided, as they said last.
@@ -29,6 +29,13 @@ impl Learner {
     /// A learner that knows what is on disk.
     pub(super) fn new(mark: Slot) -> Learner {
         Learner { decided: mark, ahead: BTreeMap::new(), asked: None }
+    }
+
+    /// What its future depends on, as text: see [`Replica::essence`](super::Replica::essence).
+    pub(super) fn essence(&self, now: u64) -> String {
+        let Learner { decided, ahead, asked } = self;
+        let lately = asked.map(|(whom, at)| (whom, at == now));
+        format!("{decided} {ahead:?} {lately:?}")
     }
 
     /// Every slot below is decided.

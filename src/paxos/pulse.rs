@@ -11,7 +11,7 @@ use super::ballot::{Incarnation, NodeId, Slot};
 use super::notice::ReadId;
 
 /// Heartbeat rounds of one ballot, at its leader.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pulse {
     me: NodeId,
     quorum: usize,
@@ -28,7 +28,7 @@ pub(super) struct Pulse {
     confirmed: Vec<(ReadId, Slot)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Echoed {
     round: u64,
     sent_at: u64,

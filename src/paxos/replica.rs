@@ -50,7 +50,7 @@ pub enum Input {
 }
 
 /// One node's share of the protocol.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Replica {
     pub(super) config: Config,
     pub(super) acceptor: Acceptor,
@@ -112,6 +112,27 @@ impl Replica {
         if let Some(intake) = self.office.intake_mut() {
             intake.note_applied(applied);
         }
+    }
+
+    /// What this replica's future depends on, as text, where time is no event: equal texts go on
+    /// alike. Clocks, timers and the pulse are left out, so it holds only for one whose ticks, if
+    /// any come, outlast every timer, and that gets no heartbeat, echo, canvass or read.
+    pub(crate) fn essence(&self) -> String {
+        let Replica {
+            config,
+            acceptor,
+            learner,
+            election: _, // timers
+            office,
+            now,
+            applied,
+            digest: _, // rides on heartbeats
+            steps: _,
+            recorded,
+            mark_due: _,
+        } = self;
+        let (node, learner, office) = (config.node, learner.essence(*now), office.essence());
+        format!("{node} {applied} {recorded} {acceptor:?} {learner} {office}")
     }
 
     fn on_message(&mut self, envelope: Envelope, fx: &mut Effects) {

@@ -15,7 +15,7 @@ use super::command::Command;
 use super::message::{PValue, Promise};
 
 /// Phase 1 of one ballot, under way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Scout {
     pub(super) ballot: Ballot,
     quorum: usize,

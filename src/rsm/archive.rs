@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::paxos::Slot;
 
 /// An append-only list of entries, at most one a slot, ascending.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Archive {
     entries: Vec<(Slot, Bytes)>,
 }

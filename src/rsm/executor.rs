@@ -8,7 +8,7 @@ use super::sessions::{Outcome, Sessions};
 use crate::paxos::{ClientId, Command, Digest, RequestNumber, Slot};
 
 /// A state machine with its sessions, its archive, and how far it has come.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Executor<M> {
     machine: M,
     archive: Archive,

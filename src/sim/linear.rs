@@ -16,6 +16,7 @@
 //!
 //! No search ends when too many operations are in flight: above [`WIDTH_MAX`] it does not begin,
 //! and beyond [`STEPS_MAX`] it stops, and both are verdicts of their own, for the caller to count.
+//! Nothing hides in the latter: the first guess of a history that the witness passes is right.
 //!
 //! Written here, though stateright 0.31 has a `LinearizabilityTester`: that one has no memo, allows
 //! a thread one operation in flight where a session may have several, copies the history in each

@@ -11,6 +11,7 @@
 mod checks;
 mod client;
 mod disk;
+pub mod explore;
 pub mod history;
 pub mod linear;
 mod weather;

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::disk::verdict::{self, Verdict};
+
 /// Why a store cannot be used. Each says, in one line, what happened, to what, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -56,11 +58,7 @@ pub enum Error {
         what: String,
     },
     /// The disk is full.
-    #[error(
-        "{}: the disk is full ({error}); make room, or remove `ballast` in the store, and start \
-         again",
-        path.display()
-    )]
+    #[error("{}", verdict::line(path, error))]
     Full {
         /// The store.
         path: PathBuf,
@@ -68,7 +66,7 @@ pub enum Error {
         error: io::Error,
     },
     /// The disk, or the operating system, failed.
-    #[error("{}: {error}", path.display())]
+    #[error("{}", verdict::line(path, error))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -85,12 +83,10 @@ impl Error {
     /// An error of the operating system about a file.
     pub(super) fn io(path: &Path, error: io::Error) -> Error {
         let path = path.to_owned();
-        let full =
-            [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
-        if full.contains(&error.kind()) {
-            return Error::Full { path, error };
+        match Verdict::of(&error) {
+            Verdict::Full => Error::Full { path, error },
+            Verdict::Failed | Verdict::Other => Error::Io { path, error },
         }
-        Error::Io { path, error }
     }
 
     /// Something acknowledged is missing or damaged.

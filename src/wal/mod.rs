@@ -20,5 +20,5 @@ mod tests;
 pub use error::Error;
 pub use identity::Identity;
 pub use memory::MemoryWal;
-pub use sled_log::is_fatal_log;
+pub use sled_log::fatal_line;
 pub use store::{Options, Recovery, Store};

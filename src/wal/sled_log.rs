@@ -18,11 +18,11 @@
 use std::fs::{self, OpenOptions};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::error::Error;
-use crate::disk::{hook, sync};
+use crate::disk::{hook, sync, verdict};
 
 /// Its segment size: part of the store's format, since it is fixed when a file is made. A power of
 /// two; with 8 MiB a page may reach 2 MiB before it leaves the log.
@@ -45,15 +45,33 @@ pub(super) struct SledLog {
     registration: hook::Registration,
 }
 
-/// Whether a log is open: what sled complains of before, its `open` returns as well.
-static OPEN: AtomicBool = AtomicBool::new(false);
+/// The log that is open: what sled complains of before, its `open` returns as well.
+static OPEN: Mutex<Option<PathBuf>> = Mutex::new(None);
 
-/// Whether a line that sled logs tells of an error that it goes on with: the process must end then.
-/// For the process's logger.
+/// What to say when sled logs an error that it goes on with, and the process must end; `None` for
+/// any other line. For the process's logger.
 #[must_use]
-pub fn is_fatal_log(target: &str, level: log::Level) -> bool {
+pub fn fatal_line(record: &log::Record<'_>) -> Option<String> {
+    let target = record.target();
     let is_sled = target == "sled" || target.starts_with("sled::");
-    is_sled && level == log::Level::Error && OPEN.load(Ordering::Acquire)
+    if !is_sled || record.level() != log::Level::Error {
+        return None;
+    }
+    let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let text = record.args().to_string();
+    open.as_deref().map(|folder| told(folder, &text))
+}
+
+/// In our words, where sled tells of an error of the system.
+fn told(folder: &Path, text: &str) -> String {
+    let number = text.split_once("Os { code: ").and_then(|(_, rest)| rest.split(',').next());
+    match number.and_then(|number| number.parse().ok()) {
+        Some(number) => verdict::line(folder, &std::io::Error::from_raw_os_error(number)),
+        None => format!(
+            "{}: sled: {text}; this node stops, for it can no longer keep what it says",
+            folder.display()
+        ),
+    }
 }
 
 impl SledLog {
@@ -68,10 +86,10 @@ impl SledLog {
         let options = options.read(true).write(true).create(true).truncate(false);
         let file = options.open(&path).map_err(|error| Error::io(&path, error))?;
         settle(folder)?;
-        let registration = hook::register(file).map_err(io)?;
+        let registration = hook::register(&path, file).map_err(io)?;
         let db = open_patiently(folder)?;
         let log = SledLog { folder: folder.to_owned(), db, registration };
-        OPEN.store(true, Ordering::Release);
+        *OPEN.lock().unwrap_or_else(PoisonError::into_inner) = Some(folder.to_owned());
         // The first write walks a tree that may be damaged.
         quietly(|| log.prove())
             .unwrap_or_else(|| Err(Error::damaged(folder, "sled panicked at the first write")))?;
@@ -259,6 +277,18 @@ mod tests {
     fn a_panic_is_an_answer() {
         assert_eq!(quietly(|| 7), Some(7));
         assert_eq!(quietly(|| -> u8 { panic!("as sled does on a damaged file") }), None);
+    }
+
+    #[test]
+    fn what_sled_logs_is_told_with_the_folder_and_what_to_do() {
+        let folder = Path::new("/s/log");
+        let full = "hit error while writing iobuf with lsn 7: Io(Os { code: 28, kind: StorageFull, \
+                    message: \"No space left on device\" })";
+        let said = told(folder, full);
+        assert!(said.starts_with("/s/log: the disk is full (No space left"), "{said}");
+        assert!(said.contains("remove `ballast`"), "{said}");
+        let said = told(folder, "something else");
+        assert!(said.starts_with("/s/log: sled: something else; this node stops"), "{said}");
     }
 
     #[test]

@@ -24,7 +24,7 @@ use super::group;
 use super::high_water::HighWater;
 use super::identity::Identity;
 use super::ledger::{self, Fault, Ledger};
-use super::sled_log::SledLog;
+use super::sled_log::{SEGMENT_BYTES, SledLog};
 use crate::disk::lock::{Lock, Refusal};
 use crate::disk::{ballast, sync};
 use crate::paxos::{AcceptorState, NodeId, Record, Wal};
@@ -32,7 +32,7 @@ use crate::paxos::{AcceptorState, NodeId, Record, Wal};
 /// How a store is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Disk space held back, in bytes.
+    /// Disk space held back, in bytes: none, or [`BALLAST_LEAST`](Options::BALLAST_LEAST) and more.
     pub ballast_bytes: u64,
 }
 
@@ -66,6 +66,10 @@ pub struct Store {
 impl Options {
     /// What an operator gets: 64 MiB of ballast.
     pub const BALLAST_DEFAULT: u64 = 64 << 20;
+
+    /// The least that helps: on a disk that is full, the log needs room for two more segments to
+    /// open and to go on.
+    pub const BALLAST_LEAST: u64 = 2 * SEGMENT_BYTES as u64;
 }
 
 impl Store {

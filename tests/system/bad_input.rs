@@ -94,6 +94,10 @@ fn statuses() -> Result<(), Failed> {
     fails(&one.args("node", &file, &store), 66, "no store here")?;
     fails(&["inspect".to_owned(), store.display().to_string()], 66, "no store here")?;
     fails(&["status".to_owned(), format!("-f{}", file.display())], 69, "no quorum")?;
+    let mut small = one.args("format", &file, &store);
+    small.push("--ballast=4000000".to_owned());
+    small.retain(|flag| flag != "--ballast=0");
+    fails(&small, 64, "less than 16777216 opens no full disk")?;
     assert!(program(&one.args("format", &file, &store)).status()?.success());
     fails(&one.args("format", &file, &store), 73, "exists already")?;
     fails(&one.args("node", &other, &store), 78, "of cluster \"room\", not of node 0 of")?;

@@ -15,12 +15,14 @@ mod growth;
 mod kills;
 mod master;
 mod need;
+mod node_disk;
 mod power;
 mod processes;
 mod run;
 mod scale;
 mod scripts;
 mod shutdown_ioctl;
+mod small;
 mod store;
 mod strace;
 mod strace_node;
@@ -72,6 +74,7 @@ fn trials() -> Vec<Trial> {
         growth::trials(),
         kills::trials(),
         master::trials(),
+        node_disk::trials(),
         power::trials(),
         scripts::trials(),
         store::trials(),

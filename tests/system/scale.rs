@@ -20,6 +20,11 @@ pub(crate) fn cuts() -> u32 {
     if soak() { 300 } else { 20 }
 }
 
+/// The sync of a node that fails: the n-th, for each n up to this.
+pub(crate) fn failing_syncs() -> u64 {
+    if soak() { 40 } else { 8 }
+}
+
 /// Bytes written to a log and trimmed in turn.
 pub(crate) fn growth_bytes() -> u64 {
     if soak() { 1 << 30 } else { 128 << 20 }

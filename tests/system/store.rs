@@ -4,10 +4,10 @@
 //! damage; `format` holds no ballast; the hook goes on after a failed sync; the store is read before
 //! it is synced and its cached pages dropped.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode, Output, Stdio};
 
 use indelible::paxos::{Ballot, Incarnation, NodeId, Record, Slot, Wal};
@@ -16,6 +16,7 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::need::{self, Need};
 use crate::run;
+use crate::small::Small;
 
 /// All of them.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -117,44 +118,9 @@ fn missing_right() -> Result<(), Failed> {
     Ok(())
 }
 
-/// A small file system in memory, gone when dropped.
-struct Small {
-    folder: tempfile::TempDir,
-}
-
-impl Small {
-    fn mount(mebibytes: u64) -> Result<Small, Failed> {
-        let folder = run::data()?;
-        let size = format!("size={mebibytes}m");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder.path());
-        if mount.status()?.success() { Ok(Small { folder }) } else { Err("no tmpfs".into()) }
-    }
-
-    /// Writes until nothing more fits.
-    fn fill(&self) -> Result<PathBuf, Failed> {
-        let path = self.folder.path().join("filler");
-        let mut file = File::create(&path)?;
-        let mut chunk = 1 << 20;
-        while chunk > 0 {
-            if file.write_all(&vec![1; chunk]).is_err() {
-                chunk /= 2;
-            }
-        }
-        Ok(path)
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        // If it is not mounted, there is nothing to do.
-        let _ = Command::new("umount").arg("-l").arg(self.folder.path()).status();
-    }
-}
-
 fn full_disk() -> Result<(), Failed> {
     let disk = Small::mount(64)?;
-    let path = disk.folder.path().join("store");
+    let path = disk.path().join("store");
     format(&path, 24 << 20)?;
     let first = role("store-committer", &path)?.output()?;
     assert!(first.status.success(), "{first:?}");
@@ -174,8 +140,8 @@ fn last_number(output: &Output) -> Option<u64> {
     said(output).lines().last()?.parse().ok()
 }
 
-/// The n-th sync of some thread fails (strace counts for each by itself, and sled has several): the process ends at once, says why, acknowledges nothing more;
-/// and what it acknowledged is there.
+/// The n-th sync of some thread fails (strace counts for each by itself, and sled has several): the
+/// process ends at once, says why, acknowledges nothing more; and what it acknowledged is there.
 fn failed_syncs() -> Result<(), Failed> {
     let data = run::data()?;
     let path = data.path().join("store");

@@ -3,7 +3,10 @@
 //! A call has two moments: when it began and when it ended, as numbers of lines. What another thread
 //! does between the two splits it into an `<unfinished ...>` and a `resumed` line.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+
+use indelible::wire::frame;
+use serde::de::DeserializeOwned;
 
 /// One call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +100,36 @@ pub(crate) fn is_synced_before(calls: &[Call], file: &str, pattern: &[u8], line:
                 && call.ended < line
         })
     })
+}
+
+/// All messages of one kind that were sent over TCP, each with the line where the call that carried
+/// its first byte began. Frames that hold anything else are passed over.
+pub(crate) fn sent<T: DeserializeOwned>(calls: &[Call]) -> Vec<(usize, T)> {
+    let mut streams: BTreeMap<&str, Vec<(u8, usize)>> = BTreeMap::new();
+    for call in calls {
+        let is_send = matches!(call.name.as_str(), "sendto" | "sendmsg" | "write" | "writev");
+        if is_send && call.file.starts_with("TCP:") && call.result > 0 {
+            let bytes = call.bytes.iter().take(call.result as usize);
+            let stream = streams.entry(&call.file).or_default();
+            stream.extend(bytes.map(|byte| (*byte, call.began)));
+        }
+    }
+    streams.into_values().flat_map(|stream| messages(&stream)).collect()
+}
+
+fn messages<T: DeserializeOwned>(stream: &[(u8, usize)]) -> Vec<(usize, T)> {
+    let mut found = Vec::new();
+    let mut rest = stream;
+    while let Some((prefix, tail)) = rest.split_at_checked(4) {
+        let length = prefix.iter().fold(0, |length, (byte, _)| length << 8 | usize::from(*byte));
+        let Some((body, next)) = tail.split_at_checked(length) else { break };
+        let bytes: Vec<u8> = body.iter().map(|(byte, _)| *byte).collect();
+        if let Ok(message) = frame::open::<T>(&bytes) {
+            found.push((prefix[0].1, message));
+        }
+        rest = next;
+    }
+    found
 }
 
 /// What each function makes of a small trace.

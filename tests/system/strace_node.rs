@@ -9,7 +9,6 @@
 //! One-line bug that turns it red: the persister releases before it commits, or the hook does not
 //! sync.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -19,7 +18,7 @@ use indelible::client::Client;
 use indelible::local::{Options, Rig};
 use indelible::paxos::{Ballot, ClientId, Envelope, Message, NodeId};
 use indelible::services::chat;
-use indelible::wire::{codec, frame};
+use indelible::wire::codec;
 use libtest_mimic::{Failed, Trial};
 
 use crate::need::{self, Need};
@@ -94,7 +93,7 @@ fn text(number: u64) -> String {
 /// Every message that claims something was sent after the sync of what it claims.
 fn check(calls: &[Call]) -> Result<(), Failed> {
     let (mut promises, mut votes, mut campaigns) = (0, 0, 0);
-    for (began, envelope) in sent(calls) {
+    for (began, envelope) in strace::sent::<Envelope>(calls) {
         let (pattern, count) = if let Message::Promise(promise) = &envelope.message {
             (bytes_of(promise.ballot), &mut promises)
         } else if let Message::Prepare(prepare) = &envelope.message {
@@ -118,37 +117,6 @@ fn check(calls: &[Call]) -> Result<(), Failed> {
 
 fn bytes_of(ballot: Ballot) -> Vec<u8> {
     codec::encode(&ballot)
-}
-
-/// All envelopes that were sent, each with the line where the call that carried its first byte
-/// began.
-fn sent(calls: &[Call]) -> Vec<(usize, Envelope)> {
-    let mut streams: BTreeMap<&str, Vec<(u8, usize)>> = BTreeMap::new();
-    for call in calls {
-        let is_send = matches!(call.name.as_str(), "sendto" | "sendmsg" | "write" | "writev");
-        if is_send && call.file.starts_with("TCP:") && call.result > 0 {
-            let bytes = call.bytes.iter().take(call.result as usize);
-            let stream = streams.entry(&call.file).or_default();
-            stream.extend(bytes.map(|byte| (*byte, call.began)));
-        }
-    }
-    streams.into_values().flat_map(|stream| envelopes(&stream)).collect()
-}
-
-/// The envelopes in a stream of frames; other frames (hellos, answers to clients) are passed over.
-fn envelopes(stream: &[(u8, usize)]) -> Vec<(usize, Envelope)> {
-    let mut found = Vec::new();
-    let mut rest = stream;
-    while let Some((prefix, tail)) = rest.split_at_checked(4) {
-        let length = prefix.iter().fold(0, |length, (byte, _)| length << 8 | usize::from(*byte));
-        let Some((body, next)) = tail.split_at_checked(length) else { break };
-        let bytes: Vec<u8> = body.iter().map(|(byte, _)| *byte).collect();
-        if let Ok(envelope) = frame::open::<Envelope>(&bytes) {
-            found.push((prefix[0].1, envelope));
-        }
-        rest = next;
-    }
-    found
 }
 
 /// A node under strace; both end with this.
