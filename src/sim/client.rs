@@ -19,19 +19,13 @@ pub(super) struct Client {
     /// Whom it takes for the leader.
     pub(super) target: NodeId,
     /// Its requests, from number 1 on.
-    requests: Vec<Asking>,
+    requests: Vec<OpId>,
     /// All up to this number were answered, as far as it remembers.
     answered: u64,
     /// All up to this number were answered, as far as it ever knew.
     known: u64,
     /// The read that it waits for, by the id it travels under.
     reading: Option<(u64, OpId)>,
-}
-
-#[derive(Debug)]
-struct Asking {
-    op: OpId,
-    slot: Option<Slot>,
 }
 
 impl Client {
@@ -46,7 +40,7 @@ impl Client {
         if issued < self.answered + in_flight {
             let asked = Asked::Say(self.id, RequestNumber(issued + 1));
             let op = history.invoke(self.id, now, asked);
-            self.requests.push(Asking { op, slot: None });
+            self.requests.push(op);
         }
     }
 
@@ -125,12 +119,11 @@ impl Client {
         history: &mut History<Seen>,
     ) {
         let index = (number.0 as usize).wrapping_sub(1);
-        let asking = self.requests.get_mut(index).expect("an answer to a request never sent");
+        let op = *self.requests.get(index).expect("an answer to a request never sent");
         match outcome {
             Outcome::Applied(reply) => {
                 let seen = Seen::decode(reply).expect("the room's own words");
-                history.answer(asking.op, now, slot, seen);
-                asking.slot = Some(slot);
+                history.answer(op, now, slot, seen);
             }
             // It told the session that it needs this one no more, before it crashed.
             Outcome::Forgotten if number.0 <= self.known => (),
@@ -144,13 +137,8 @@ impl Client {
         }
     }
 
-    /// Tells the history where the log holds what this client never heard of.
+    /// That request in the history.
     pub(super) fn op(&self, number: RequestNumber) -> Option<OpId> {
-        self.requests.get((number.0 as usize).wrapping_sub(1)).map(|asking| asking.op)
-    }
-
-    /// Whether that request was answered with its slot.
-    pub(super) fn slot(&self, number: RequestNumber) -> Option<Slot> {
-        self.requests.get((number.0 as usize).wrapping_sub(1)).and_then(|asking| asking.slot)
+        self.requests.get((number.0 as usize).wrapping_sub(1)).copied()
     }
 }

@@ -95,10 +95,7 @@ impl Disk {
     }
 
     /// Looks at what all nodes would find.
-    pub(super) fn inspect_all<T>(
-        disks: &[Disk],
-        look: impl FnOnce(&[&AcceptorState]) -> T,
-    ) -> T {
+    pub(super) fn inspect_all<T>(disks: &[Disk], look: impl FnOnce(&[&AcceptorState]) -> T) -> T {
         let platters: Vec<_> = disks.iter().map(|disk| disk.0.borrow()).collect();
         let images: Vec<&AcceptorState> = platters.iter().map(|platter| &platter.image).collect();
         look(&images)

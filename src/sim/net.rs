@@ -102,7 +102,8 @@ impl Net {
                 let cut: Vec<bool> = self.links.iter().map(|_| rng.bool()).collect();
                 let members = self.members;
                 self.cut_where(until, |from, to| {
-                    let (low, high) = if one_way { (from, to) } else { (from.min(to), from.max(to)) };
+                    let (low, high) =
+                        if one_way { (from, to) } else { (from.min(to), from.max(to)) };
                     cut[usize::from(low * members + high)]
                 });
                 "links are cut at random"
