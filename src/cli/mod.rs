@@ -11,6 +11,7 @@ mod inspect;
 mod logging;
 mod master;
 mod node;
+mod sim;
 mod status;
 
 use std::process::ExitCode;
@@ -56,6 +57,8 @@ enum Command {
     Master(master::MasterArgs),
     /// Show what this is about
     Demo(demo::DemoArgs),
+    /// Run the protocol under simulated weather, from a seed
+    Sim(sim::SimArgs),
     /// Run the cases of a folder like the grader
     Grade(grade::GradeArgs),
 }
@@ -92,6 +95,7 @@ fn run(cli: Cli, master: Master<'_>, demo: Demo<'_>) -> Result<(), Failure> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Master(args) => master::run(args, cli.log, master),
         Command::Demo(args) => demo::run(args, demo),
+        Command::Sim(args) => sim::run(&args),
         Command::Grade(args) => grade::run(&args),
     }
 }

@@ -14,6 +14,8 @@ mod disk;
 mod ending;
 pub mod explore;
 mod faults;
+#[cfg(test)]
+mod graphs;
 pub mod history;
 pub mod linear;
 mod machine;

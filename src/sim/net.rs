@@ -127,6 +127,12 @@ impl Net {
         }
     }
 
+    /// This share of messages is lost from now on.
+    #[cfg(test)]
+    pub(super) fn set_loss(&mut self, share: f64) {
+        self.weather.loss = share;
+    }
+
     /// Everything works from now on, and takes its time as it should.
     pub(super) fn heal(&mut self, election_ticks: u64) {
         for link in &mut self.links {

@@ -65,18 +65,24 @@ pub struct Total {
 impl Total {
     /// One more run.
     pub fn add(&mut self, report: &Report) {
-        let sum = &mut self.sum;
-        self.runs += 1;
-        self.lost += u64::from(report.lost);
-        sum.events += report.events;
-        sum.ticks += report.ticks;
-        sum.decided += report.decided;
-        sum.answered += report.answered;
-        sum.reads += report.reads;
-        sum.crashes += report.crashes;
-        sum.refused += report.refused;
-        sum.unjudged += report.unjudged;
-        sum.trace = sum.trace.rotate_left(1) ^ report.trace;
+        let lost = u64::from(report.lost);
+        self.join(&Total { runs: 1, sum: *report, lost });
+    }
+
+    /// More runs, in whatever order.
+    pub fn join(&mut self, other: &Total) {
+        let (sum, more) = (&mut self.sum, &other.sum);
+        self.runs += other.runs;
+        self.lost += other.lost;
+        sum.events += more.events;
+        sum.ticks += more.ticks;
+        sum.decided += more.decided;
+        sum.answered += more.answered;
+        sum.reads += more.reads;
+        sum.crashes += more.crashes;
+        sum.refused += more.refused;
+        sum.unjudged += more.unjudged;
+        sum.trace = sum.trace.wrapping_add(more.trace);
     }
 }
 

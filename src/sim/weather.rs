@@ -9,6 +9,8 @@
 
 use fastrand::Rng;
 
+use super::linear;
+
 /// Sizes and intensities.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weather {
@@ -106,6 +108,9 @@ pub struct Disk {
     pub rot: f64,
 }
 
+/// How many election timeouts the faults last.
+const STORM_ELECTIONS: u64 = 25;
+
 /// Out of so many seeds, one draws a cluster of each of these sizes.
 const SIZES: [u16; 16] = [1, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7, 8, 9];
 
@@ -120,7 +125,7 @@ impl Weather {
         Weather {
             members: members.unwrap_or(drawn),
             election_ticks,
-            storm_ticks: election_ticks * 50,
+            storm_ticks: election_ticks * STORM_ELECTIONS,
             load: Load::draw(rng, election_ticks),
             network: Network::draw(rng, election_ticks),
             process: Process::draw(rng, election_ticks),
@@ -134,7 +139,7 @@ impl Weather {
         Weather {
             members,
             election_ticks,
-            storm_ticks: election_ticks * 50,
+            storm_ticks: election_ticks * STORM_ELECTIONS,
             load: Load {
                 clients: 3,
                 request_ticks: 1 + election_ticks / 8,
@@ -194,10 +199,13 @@ fn length(rng: &mut Rng, most: u64) -> u64 {
 
 impl Load {
     fn draw(rng: &mut Rng, election_ticks: u64) -> Load {
+        let clients = rng.u16(1..=4);
         Load {
-            clients: rng.u16(1..=4),
-            request_ticks: length(rng, election_ticks),
-            in_flight: rng.u64(1..=4),
+            clients,
+            // Down to a sixteenth: a client that asks more often asks the same again.
+            request_ticks: election_ticks / 16 + length(rng, election_ticks),
+            // With a read each, no more than a search for an order can judge.
+            in_flight: rng.u64(1..(linear::WIDTH_MAX as u64 / u64::from(clients)).max(2)),
             reads: share(rng, 0.5),
             crash_ticks: mean(rng, election_ticks * 8),
             window_runs: rng.usize(1..=4),
