@@ -218,7 +218,7 @@ impl Platter {
             }
         };
         let lowest = if what == "the log is empty" { 0 } else { victim };
-        self.rotten = Some(self.rotten.map_or(lowest, |rotten| rotten.min(lowest)));
+        self.rotten = Some(lowest);
         Some(what)
     }
 
