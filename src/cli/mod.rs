@@ -12,6 +12,7 @@ mod inspect;
 mod logging;
 mod master;
 mod node;
+mod sim;
 mod status;
 
 use std::process::ExitCode;
@@ -57,6 +58,8 @@ enum Command {
     Master(master::MasterArgs),
     /// Show what this is about
     Demo(demo::DemoArgs),
+    /// Run the protocol under simulated weather, from a seed
+    Sim(sim::SimArgs),
     /// Run the cases of a folder like the grader
     Grade(grade::GradeArgs),
 }
@@ -93,6 +96,7 @@ fn run(cli: Cli, master: Master<'_>, demo: Demo<'_>) -> Result<(), Failure> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Master(args) => master::run(args, cli.log, master),
         Command::Demo(args) => demo::run(args, demo),
+        Command::Sim(args) => sim::run(&args),
         Command::Grade(args) => grade::run(&args),
     }
 }

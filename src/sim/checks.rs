@@ -35,6 +35,11 @@ impl Checks {
         self.decided.len() as u64
     }
 
+    /// The log, as far as any node ever knew it.
+    pub(super) fn log(&self) -> impl Iterator<Item = (Slot, &Command)> {
+        self.decided.iter().map(|(slot, command)| (*slot, command))
+    }
+
     /// A node came back: what it recovered is compared again, and lacks nothing of what its disk
     /// held.
     pub(super) fn on_restart(&mut self, node: NodeId, disk: &Disk, recovered: &AcceptorState) {

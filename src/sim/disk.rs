@@ -1,36 +1,92 @@
-//! A simulated disk: holds what was committed, and can lose power in the middle of a commit.
+//! A simulated disk: holds the bytes that a real log would hold, and fails as disks do.
+//!
+//! The bytes are laid out and read back by the same code as the store's (`wal::ledger`). Beside
+//! them stands the *image*: what an acceptor would find after a crash now. It is what the checks
+//! look at, and what a restart is compared with.
+//!
+//! A power cut leaves a prefix of the values of the commit under way, the last perhaps torn (sled's
+//! own log ends at the first record that is not whole), and the high-water mark before or after.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::paxos::{AcceptorState, Record, Wal};
+use fastrand::Rng;
+
+use super::weather;
+use crate::paxos::{AcceptorState, Incarnation, NodeId, Record, Wal};
+use crate::wal::Identity;
+use crate::wal::ledger::{self, Fault, Ledger, Mark};
 
 /// The disk of one node; it outlives the node's crashes. Clones are the same disk.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Disk(Rc<RefCell<Platter>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Platter {
-    records: Vec<Record>,
+    rng: Rng,
+    weather: weather::Disk,
+    /// Whether faults happen.
+    faults: bool,
+    fingerprint: u32,
+    values: BTreeMap<u64, Vec<u8>>,
+    water: Mark,
+    ledger: Ledger,
     image: AcceptorState,
-    /// The next commit writes this share of its records, then the power goes.
-    doomed: Option<f64>,
+    /// An error is final: nothing may be written after it.
+    failed: bool,
+    /// How long the commits of this turn took.
+    busy_ticks: u64,
+    /// The lowest value that something was done to behind the log's back.
+    rotten: Option<u64>,
 }
 
-/// The power went in the middle of a commit.
-#[derive(Debug, thiserror::Error)]
-#[error("power cut")]
-pub(super) struct PowerCut;
+/// Why a commit or a start did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum DiskError {
+    /// The power went, or the disk failed, in the middle of a commit.
+    #[error("a commit failed")]
+    Commit,
+    /// The log was read, and something acknowledged is missing or damaged.
+    #[error("refused: {0}")]
+    Refused(String),
+}
+
+/// Out of so many commits, one has the high-water mark written though nothing asks for it.
+const WATER_EVERY: u32 = 32;
 
 impl Disk {
-    /// In the next commit the power goes, after this share of the records is written.
-    pub(super) fn doom(&self, share: f64) {
-        self.0.borrow_mut().doomed = Some(share);
+    /// The disk of a freshly made store.
+    pub(super) fn new(node: NodeId, seed: u64, weather: weather::Disk) -> Disk {
+        let fingerprint = Identity::new("sim", node, Incarnation(1)).fingerprint();
+        Disk(Rc::new(RefCell::new(Platter {
+            rng: Rng::with_seed(seed),
+            weather,
+            faults: true,
+            fingerprint,
+            values: BTreeMap::new(),
+            water: Mark::default(),
+            ledger: Ledger::fresh(fingerprint),
+            image: AcceptorState::default(),
+            failed: false,
+            busy_ticks: 0,
+            rotten: None,
+        })))
     }
 
-    /// The power goes now, between commits.
+    /// From now on nothing fails any more.
     pub(super) fn spare(&self) {
-        self.0.borrow_mut().doomed = None;
+        self.0.borrow_mut().faults = false;
+    }
+
+    /// How long the commits took since this was last asked.
+    pub(super) fn take_busy(&self) -> u64 {
+        std::mem::take(&mut self.0.borrow_mut().busy_ticks)
+    }
+
+    /// How long the commits of this turn have taken so far.
+    pub(super) fn busy(&self) -> u64 {
+        self.0.borrow().busy_ticks
     }
 
     /// Looks at what a node would find after a crash now.
@@ -44,25 +100,153 @@ impl Disk {
         let images: Vec<&AcceptorState> = platters.iter().map(|platter| &platter.image).collect();
         look(&images)
     }
+
+    /// Something happens to what is written, while nobody looks; says what.
+    pub(super) fn rot(&self, other: &Disk) -> Option<&'static str> {
+        let foreign = other.0.borrow().values.clone();
+        self.0.borrow_mut().rot(&foreign)
+    }
+
+    /// Whether a loss that the node did not notice is one that it *could* not notice: it concerns
+    /// only values above the high-water mark, and something was done to those.
+    pub(super) fn is_beyond_notice(&self) -> bool {
+        let platter = self.0.borrow();
+        platter.rotten.is_some_and(|rotten| rotten >= platter.water.next)
+    }
+}
+
+impl Platter {
+    fn happens(&mut self, share: f64) -> bool {
+        self.faults && share > 0.0 && self.rng.f64() < share
+    }
+
+    fn write(&mut self, records: &[Record]) -> Result<(), DiskError> {
+        assert!(!self.failed, "an error of the disk is final");
+        self.wait();
+        let writing = self.ledger.write(records);
+        let (power, failing) = (self.weather.power, self.weather.failing);
+        if self.happens(power) || self.happens(failing) {
+            self.failed = true;
+            return self.cut_off(writing.first, &writing.values, records);
+        }
+        self.keep(writing.first, &writing.values);
+        self.note(records);
+        let mark = self.ledger.mark();
+        let covered = mark.is_due_after(self.water);
+        if covered && self.happens(power) {
+            self.failed = true;
+            return Err(DiskError::Commit);
+        }
+        if covered || self.rng.u32(0..WATER_EVERY) == 0 {
+            self.water = mark;
+        }
+        for number in writing.trimmed {
+            self.values.remove(&number);
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self) {
+        let (commit, stall) = (self.weather.commit_ticks, self.weather.stalled_ticks);
+        if self.faults && commit > 0 {
+            self.busy_ticks += self.rng.u64(0..=commit);
+        }
+        if self.happens(self.weather.stalls) {
+            self.busy_ticks += self.rng.u64(0..=stall);
+        }
+    }
+
+    fn keep(&mut self, first: u64, values: &[Vec<u8>]) {
+        self.values.extend((first..).zip(values.iter().cloned()));
+    }
+
+    fn note(&mut self, records: &[Record]) {
+        let image = std::mem::take(&mut self.image);
+        self.image = image.then(records.iter().cloned());
+    }
+
+    /// The commit breaks off: all, some or none of it is written, and nobody is told.
+    fn cut_off(
+        &mut self,
+        first: u64,
+        values: &[Vec<u8>],
+        records: &[Record],
+    ) -> Result<(), DiskError> {
+        let whole = self.rng.usize(0..=values.len());
+        self.keep(first, &values[..whole]);
+        if whole == values.len() {
+            self.note(records);
+        } else if self.rng.bool() {
+            let torn = self.rng.usize(0..values[whole].len());
+            self.values.insert(first + whole as u64, values[whole][..torn].to_vec());
+        }
+        Err(DiskError::Commit)
+    }
+
+    fn rot(&mut self, foreign: &BTreeMap<u64, Vec<u8>>) -> Option<&'static str> {
+        let numbers: Vec<u64> = self.values.keys().copied().collect();
+        let victim = *self.rng.choice(&numbers)?;
+        let other = *self.rng.choice(&numbers)?;
+        let what = match self.rng.u8(0..6) {
+            0 => {
+                let value = self.values.get_mut(&victim)?;
+                let bit = self.rng.usize(0..value.len().max(1) * 8);
+                *value.get_mut(bit / 8)? ^= 1 << (bit % 8);
+                "a bit flips"
+            }
+            1 => {
+                let moved = self.values.get(&other)?.clone();
+                self.values.insert(victim, moved);
+                "a value lies where another was"
+            }
+            2 => {
+                let moved = foreign.get(&victim)?.clone();
+                self.values.insert(victim, moved);
+                "a value of another node"
+            }
+            3 => {
+                self.values.remove(&victim);
+                "a value is gone"
+            }
+            4 => {
+                self.values.split_off(&victim);
+                "the tail is gone"
+            }
+            _ => {
+                self.values.clear();
+                "the log is empty"
+            }
+        };
+        let lowest = if what == "the log is empty" { 0 } else { victim };
+        self.rotten = Some(lowest);
+        Some(what)
+    }
+
+    fn read(&mut self) -> Result<AcceptorState, DiskError> {
+        let values: Vec<(u64, &[u8])> =
+            self.values.iter().map(|(number, value)| (*number, &value[..])).collect();
+        let reading =
+            ledger::read(&values, self.fingerprint, self.water).map_err(|fault| match fault {
+                Fault::Damaged(what) => DiskError::Refused(what),
+                Fault::Newer(version) => DiskError::Refused(format!("version {version}")),
+            })?;
+        for number in reading.torn.clone().chain(reading.left.clone()) {
+            self.values.remove(&number);
+        }
+        self.ledger = reading.ledger;
+        self.failed = false;
+        Ok(ledger::replay(&reading.records))
+    }
 }
 
 impl Wal for Disk {
-    type Error = PowerCut;
+    type Error = DiskError;
 
-    fn commit(&mut self, records: &[Record]) -> Result<(), PowerCut> {
-        let mut platter = self.0.borrow_mut();
-        let doomed = platter.doomed.take();
-        let written = match doomed {
-            Some(share) => (records.len() as f64 * share).round() as usize,
-            None => records.len(),
-        };
-        let image = std::mem::take(&mut platter.image);
-        platter.image = image.then(records[..written].iter().cloned());
-        platter.records.extend_from_slice(&records[..written]);
-        if doomed.is_some() { Err(PowerCut) } else { Ok(()) }
+    fn commit(&mut self, records: &[Record]) -> Result<(), DiskError> {
+        self.0.borrow_mut().write(records)
     }
 
-    fn load(&mut self) -> Result<AcceptorState, PowerCut> {
-        Ok(AcceptorState::replay(self.0.borrow().records.iter().cloned()))
+    fn load(&mut self) -> Result<AcceptorState, DiskError> {
+        self.0.borrow_mut().read()
     }
 }

@@ -11,12 +11,23 @@
 mod checks;
 mod client;
 mod disk;
+mod ending;
 pub mod explore;
+mod faults;
+#[cfg(test)]
+mod graphs;
 pub mod history;
 pub mod linear;
-mod weather;
+mod machine;
+mod net;
+mod room;
+mod run;
+mod trace;
+pub mod weather;
 pub mod witness;
 mod world;
 
+pub use run::{Findings, Total, run, run_in, run_many, run_told};
+pub use trace::{HEADING, Line, Sink};
 pub use weather::Weather;
-pub use world::{Report, run, run_in};
+pub use world::Report;

@@ -1,59 +1,258 @@
-//! The weather of one run: which faults happen, and how often. Drawn from the seed.
+//! The weather of one run: which faults happen, and how hard. Drawn from the seed.
+//!
+//! *Swarm testing* (Groce et al. 2012): each seed draws its own subset of the faults, and the
+//! intensity of each over two orders of magnitude. Uniform faults find little: a run in which
+//! everything happens at an even rate never gets far enough for anything rare to matter.
+//!
+//! Shares are out of 1.0; times are ticks, of which a node takes each for a millisecond; a time of
+//! 0 between faults means never.
 
 use fastrand::Rng;
 
-/// Sizes and intensities. Shares are out of 1.0; times are ticks.
+use super::linear;
+
+/// Sizes and intensities.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weather {
     /// Members of the cluster.
     pub members: u16,
     /// The election timeout.
     pub election_ticks: u64,
-    /// The share of messages between nodes that are lost.
-    pub loss: f64,
-    /// The share that arrive twice, the second time much later.
-    pub duplicates: f64,
-    /// The longest a message takes.
-    pub delay_ticks: u64,
-    /// The mean time between crashes of nodes; 0 is never.
-    pub crash_ticks: u64,
-    /// The longest a crashed node stays away.
-    pub restart_ticks: u64,
-    /// The share of commits in which the node crashes: before, amid or after the write.
-    pub crash_in_commit: f64,
-    /// Clients.
-    pub clients: u16,
-    /// The mean time between a client's requests.
-    pub request_ticks: u64,
-    /// The mean time between orders to leave slots empty; 0 is never.
-    pub skip_ticks: u64,
     /// How long the faults last.
     pub storm_ticks: u64,
+    /// Who asks for what.
+    pub load: Load,
+    /// What happens to messages.
+    pub network: Network,
+    /// What happens to processes and their clocks.
+    pub process: Process,
+    /// What happens to disks.
+    pub disk: Disk,
 }
 
+/// Who asks for what.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Load {
+    /// Clients.
+    pub clients: u16,
+    /// The mean time between a client's turns.
+    pub request_ticks: u64,
+    /// Requests that a client has unanswered at most.
+    pub in_flight: u64,
+    /// The share of turns in which a client also reads.
+    pub reads: f64,
+    /// The mean time between a client's crashes.
+    pub crash_ticks: u64,
+    /// Runs that a leader has in flight at most.
+    pub window_runs: usize,
+    /// The mean time between orders to leave slots empty.
+    pub skip_ticks: u64,
+}
+
+/// What happens to messages.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network {
+    /// The longest that a message takes, when nothing is wrong.
+    pub delay_ticks: u64,
+    /// The share of messages that are lost.
+    pub loss: f64,
+    /// The share that arrive once more, much later.
+    pub duplicates: f64,
+    /// The share of Promises and votes that are held, and arrive once more very much later.
+    pub held: f64,
+    /// The mean time between cuts of links.
+    pub cut_ticks: u64,
+    /// How long a cut lasts at most.
+    pub heal_ticks: u64,
+    /// Whether cuts may go one way only.
+    pub one_way: bool,
+    /// The mean time between links that clog: nothing is lost, all of it comes at the end.
+    pub clog_ticks: u64,
+}
+
+/// What happens to processes and their clocks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Process {
+    /// The mean time between crashes.
+    pub crash_ticks: u64,
+    /// How long a crashed node stays away at most.
+    pub restart_ticks: u64,
+    /// The share of crashes that hit every node at once.
+    pub all: f64,
+    /// The share of Prepares right after which their sender crashes.
+    pub crash_after_prepare: f64,
+    /// The mean time between pauses of a node.
+    pub pause_ticks: u64,
+    /// How long a pause lasts at most.
+    pub paused_ticks: u64,
+    /// Whether clocks run fast and slow, up to twofold.
+    pub drift: bool,
+    /// The mean time between jumps of a node's clock.
+    pub jump_ticks: u64,
+}
+
+/// What happens to disks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Disk {
+    /// The share of commits in which the power goes: before, amid or after the write.
+    pub power: f64,
+    /// The share of commits that fail, and leave some of what was to be written.
+    pub failing: f64,
+    /// The share of commits that stall.
+    pub stalls: f64,
+    /// How long a stalled commit takes at most.
+    pub stalled_ticks: u64,
+    /// How long every commit takes at most.
+    pub commit_ticks: u64,
+    /// The share of crashes after which something on the disk is not what was written.
+    pub rot: f64,
+}
+
+/// How many election timeouts the faults last.
+const STORM_ELECTIONS: u64 = 25;
+
+/// Out of so many seeds, one draws a cluster of each of these sizes.
+const SIZES: [u16; 16] = [1, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7, 8, 9];
+
 impl Weather {
-    /// Weather as this seed draws it.
+    /// Weather as this seed draws it, for a cluster of `members` if that is given.
     #[must_use]
-    pub fn draw(rng: &mut Rng) -> Weather {
-        let election_ticks = 16 << rng.u64(0..5);
-        let rarely = |rng: &mut Rng, most: f64| if rng.bool() { 0.0 } else { rng.f64() * most };
-        let mean = |rng: &mut Rng, scale: u64| match rng.u8(0..4) {
-            0 => 0,
-            _ => scale / 4 + rng.u64(0..=scale * 4),
-        };
+    pub fn draw(seed: u64, members: Option<u16>) -> Weather {
+        let mut rng = Rng::with_seed(seed);
+        let drawn = *rng.choice(&SIZES).expect("there are sizes");
+        let election_ticks = 16 << rng.u64(0..7);
+        let rng = &mut rng;
         Weather {
-            members: *rng.choice(&[1, 2, 3, 3, 3, 4, 5, 5, 7]).unwrap_or(&3),
+            members: members.unwrap_or(drawn),
             election_ticks,
-            loss: rarely(rng, 0.4),
-            duplicates: rarely(rng, 0.3),
-            delay_ticks: 1 + rng.u64(0..=election_ticks / 3),
-            crash_ticks: mean(rng, election_ticks * 4),
-            restart_ticks: 1 + rng.u64(0..=election_ticks * 4),
-            crash_in_commit: rarely(rng, 0.05),
-            clients: rng.u16(1..=4),
-            request_ticks: 1 + rng.u64(0..=election_ticks / 2),
+            storm_ticks: election_ticks * STORM_ELECTIONS,
+            load: Load::draw(rng, election_ticks),
+            network: Network::draw(rng, election_ticks),
+            process: Process::draw(rng, election_ticks),
+            disk: Disk::draw(rng, election_ticks),
+        }
+    }
+
+    /// No faults at all: messages take a little while, and that is it.
+    #[must_use]
+    pub fn calm(members: u16, election_ticks: u64) -> Weather {
+        Weather {
+            members,
+            election_ticks,
+            storm_ticks: election_ticks * STORM_ELECTIONS,
+            load: Load {
+                clients: 3,
+                request_ticks: 1 + election_ticks / 8,
+                in_flight: 3,
+                reads: 0.2,
+                crash_ticks: 0,
+                window_runs: 4,
+                skip_ticks: 0,
+            },
+            network: Network {
+                delay_ticks: 1 + election_ticks / 16,
+                loss: 0.0,
+                duplicates: 0.0,
+                held: 0.0,
+                cut_ticks: 0,
+                heal_ticks: 0,
+                one_way: false,
+                clog_ticks: 0,
+            },
+            process: Process {
+                crash_ticks: 0,
+                restart_ticks: 0,
+                all: 0.0,
+                crash_after_prepare: 0.0,
+                pause_ticks: 0,
+                paused_ticks: 0,
+                drift: false,
+                jump_ticks: 0,
+            },
+            disk: Disk {
+                power: 0.0,
+                failing: 0.0,
+                stalls: 0.0,
+                stalled_ticks: 0,
+                commit_ticks: 0,
+                rot: 0.0,
+            },
+        }
+    }
+}
+
+/// A share up to `most`, over two orders of magnitude, or none: one time in two.
+fn share(rng: &mut Rng, most: f64) -> f64 {
+    if rng.bool() { 0.0 } else { most * 10f64.powf(-2.0 * rng.f64()) }
+}
+
+/// A mean time between faults, over two orders of magnitude around `scale`, or never: one time in
+/// two.
+fn mean(rng: &mut Rng, scale: u64) -> u64 {
+    if rng.bool() { 0 } else { 1 + (scale as f64 * 10f64.powf(2.0 * rng.f64() - 1.0)) as u64 }
+}
+
+/// A length of up to so many ticks, over two orders of magnitude.
+fn length(rng: &mut Rng, most: u64) -> u64 {
+    1 + (most as f64 * 10f64.powf(-2.0 * rng.f64())) as u64
+}
+
+impl Load {
+    fn draw(rng: &mut Rng, election_ticks: u64) -> Load {
+        let clients = rng.u16(1..=4);
+        Load {
+            clients,
+            // Down to a sixteenth: a client that asks more often asks the same again.
+            request_ticks: election_ticks / 16 + length(rng, election_ticks),
+            // With a read each, no more than a search for an order can judge.
+            in_flight: rng.u64(1..(linear::WIDTH_MAX as u64 / u64::from(clients)).max(2)),
+            reads: share(rng, 0.5),
+            crash_ticks: mean(rng, election_ticks * 8),
+            window_runs: rng.usize(1..=4),
             skip_ticks: if rng.u8(0..4) == 0 { mean(rng, election_ticks * 4) } else { 0 },
-            storm_ticks: election_ticks * 60,
+        }
+    }
+}
+
+impl Network {
+    fn draw(rng: &mut Rng, election_ticks: u64) -> Network {
+        Network {
+            delay_ticks: length(rng, election_ticks / 2),
+            loss: share(rng, 0.5),
+            duplicates: share(rng, 0.3),
+            held: share(rng, 0.3),
+            cut_ticks: mean(rng, election_ticks * 4),
+            heal_ticks: length(rng, election_ticks * 16),
+            one_way: rng.bool(),
+            clog_ticks: mean(rng, election_ticks * 4),
+        }
+    }
+}
+
+impl Process {
+    fn draw(rng: &mut Rng, election_ticks: u64) -> Process {
+        Process {
+            crash_ticks: mean(rng, election_ticks * 4),
+            restart_ticks: length(rng, election_ticks * 8),
+            all: share(rng, 0.5),
+            crash_after_prepare: share(rng, 0.5),
+            pause_ticks: mean(rng, election_ticks * 8),
+            paused_ticks: length(rng, election_ticks * 8),
+            drift: rng.u8(0..4) == 0,
+            jump_ticks: if rng.u8(0..4) == 0 { mean(rng, election_ticks * 8) } else { 0 },
+        }
+    }
+}
+
+impl Disk {
+    fn draw(rng: &mut Rng, election_ticks: u64) -> Disk {
+        Disk {
+            power: share(rng, 0.1),
+            failing: share(rng, 0.02),
+            stalls: share(rng, 0.05),
+            stalled_ticks: length(rng, election_ticks * 4),
+            commit_ticks: if rng.bool() { 0 } else { length(rng, election_ticks / 8) },
+            rot: if rng.u8(0..4) == 0 { share(rng, 0.5) } else { 0.0 },
         }
     }
 }

@@ -1,438 +1,423 @@
-//! The world: nodes, disks, links and clients in one queue of events, and nothing else.
+//! The world: machines, links and clients in one queue of events, and nothing else.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
-use bytes::Bytes;
 use fastrand::Rng;
 
 use super::checks::{Checks, claims_are_durable};
 use super::client::Client;
 use super::disk::Disk;
+use super::faults::Fault;
+use super::history::History;
+use super::machine::{Machine, TRUE_RATE};
+use super::net::Net;
+use super::room::{Room, Seen};
+use super::trace::{self, Line, Sink, Trace};
 use super::weather::Weather;
 use crate::node::{Event, Node, Output};
 use crate::paxos::{
-    ClientId, Config, Envelope, Incarnation, Network, NodeId, Released, Slot, Timing,
+    ClientId, Config, Envelope, Incarnation, Message, Network, NodeId, Released, Timing,
 };
-use crate::rsm::{Archive, StateMachine};
+use crate::wire::codec;
 
 /// What a run came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Events that happened.
     pub events: u64,
+    /// Ticks that passed.
+    pub ticks: u64,
     /// Slots decided.
     pub decided: u64,
     /// Requests answered.
     pub answered: u64,
+    /// Reads answered.
+    pub reads: u64,
     /// Crashes.
     pub crashes: u64,
-    /// Linearizable reads answered.
-    pub reads: u64,
+    /// Nodes that found their disk damaged, and stayed away.
+    pub refused: u64,
+    /// Whether more disks were lost than the cluster can bear: then nothing need be decided.
+    pub lost: bool,
+    /// Histories that were not searched for an order: too much of them was concurrent.
+    pub unjudged: u64,
     /// A hash over all that happened: equal for equal seeds.
     pub trace: u64,
 }
 
-/// One run under the weather that the seed draws.
-///
-/// # Panics
-///
-/// If an invariant breaks, or the cluster does not recover once the faults stop: with the seed.
-#[must_use]
-pub fn run(seed: u64) -> Report {
-    let mut rng = Rng::with_seed(seed);
-    let weather = Weather::draw(&mut rng);
-    run_in(seed, &weather)
-}
-
-/// One run under this weather.
-///
-/// # Panics
-///
-/// As [`run`].
-#[must_use]
-pub fn run_in(seed: u64, weather: &Weather) -> Report {
-    let mut world = World::new(seed, weather.clone());
-    world.storm();
-    world.calm();
-    world.report()
-}
-
-/// A machine whose reply to a command is the command, and which counts.
-#[derive(Debug, Default)]
-struct Tape {
-    applied: u64,
-}
-
-impl StateMachine for Tape {
-    fn apply(&mut self, at: Slot, command: &[u8], archive: &mut Archive) -> Vec<u8> {
-        archive.append(at, Bytes::copy_from_slice(command));
-        self.applied += 1;
-        command.to_vec()
-    }
-
-    fn query(&self, _query: &[u8], _archive: &Archive) -> Vec<u8> {
-        self.applied.to_le_bytes().to_vec()
-    }
-
-    fn snapshot(&self) -> Vec<u8> {
-        self.applied.to_le_bytes().to_vec()
-    }
-
-    fn restore(&mut self, snapshot: &[u8]) {
-        self.applied = snapshot.try_into().map_or(0, u64::from_le_bytes);
-    }
-}
-
+/// Something that is to happen.
 #[derive(Debug)]
-enum Happening {
-    Deliver(Envelope),
+pub(super) enum Happening {
+    /// A message arrives.
+    Deliver(Box<Envelope>),
+    /// A client's question arrives.
+    Ask(NodeId, Box<Event>),
+    /// A node's answer arrives.
+    Answer(usize, Box<Output>),
+    /// A machine's clock is read.
     Tick(NodeId),
-    Crash,
+    /// A machine may be able to go on.
+    Wake(NodeId),
+    /// A machine starts again.
     Restart(NodeId),
-    Client(usize),
-    Skip,
-    Read,
+    /// A node ends.
+    End(NodeId),
+    /// A client's turn.
+    Turn(usize),
+    /// A fault.
+    Fault(Fault),
 }
 
-struct World {
-    weather: Weather,
-    rng: Rng,
-    now: u64,
-    sequence: u64,
-    queue: BTreeMap<(u64, u64), Happening>,
-    disks: Vec<Disk>,
-    nodes: Vec<Option<Node<Disk, Tape>>>,
-    ticked: Vec<u64>,
-    clients: Vec<Client>,
-    /// When the last message of each link arrives: a link keeps its order.
-    links: BTreeMap<(NodeId, NodeId), u64>,
-    checks: Checks,
-    /// Answers that a read must see, by its id.
-    reads: BTreeMap<u64, u64>,
-    faults: bool,
-    report: Report,
+/// A happening at its time; of one time, in the order in which they were planned.
+struct Planned {
+    at: u64,
+    order: u64,
+    happening: Happening,
+}
+
+pub(super) struct World {
+    pub(super) weather: Weather,
+    pub(super) rng: Rng,
+    pub(super) now: u64,
+    order: u64,
+    queue: BinaryHeap<Reverse<Planned>>,
+    pub(super) disks: Vec<Disk>,
+    pub(super) machines: Vec<Machine>,
+    pub(super) clients: Vec<Client>,
+    pub(super) net: Net,
+    pub(super) history: History<Seen>,
+    pub(super) checks: Checks,
+    pub(super) trace: Trace,
+    /// Whether faults happen.
+    pub(super) faults: bool,
+    pub(super) report: Report,
 }
 
 /// Carries what is released into the world's queue, and looks at the disk as it passes.
 struct Gate<'a> {
+    now: u64,
+    from: &'a Disk,
     disks: &'a [Disk],
     checks: &'a mut Checks,
-    passed: Vec<Envelope>,
+    passed: Vec<(u64, Envelope)>,
 }
 
 impl Network for Gate<'_> {
     fn send(&mut self, released: Released) {
+        let departs = self.now + self.from.busy();
         for envelope in released.into_messages() {
-            claims_are_durable(&self.disks[usize::from(envelope.from.0)], &envelope);
+            claims_are_durable(self.from, &envelope);
             self.checks.proposed(self.disks, &envelope);
-            self.passed.push(envelope);
+            self.passed.push((departs, envelope));
         }
     }
 }
 
 impl World {
-    fn new(seed: u64, weather: Weather) -> World {
-        let members = weather.members;
+    pub(super) fn new(seed: u64, weather: Weather, sink: Option<Sink>) -> World {
+        let (members, clients) = (weather.members, weather.load.clients);
+        let mut rng = Rng::with_seed(seed ^ 0x5EED);
+        let rate = |rng: &mut Rng| match weather.process.drift {
+            true => rng.u64(TRUE_RATE / 2..=TRUE_RATE * 2),
+            false => TRUE_RATE,
+        };
+        let machines = (0..members).map(|id| Machine::new(NodeId(id), rate(&mut rng))).collect();
+        let disk = |id: u16| Disk::new(NodeId(id), rng.u64(..), weather.disk.clone());
         let mut world = World {
-            rng: Rng::with_seed(seed ^ 0x5EED),
+            disks: (0..members).map(disk).collect(),
+            machines,
+            clients: (0..clients).map(|id| Client::new(ClientId(id.into()))).collect(),
+            net: Net::new(members, weather.election_ticks, weather.network.clone()),
+            rng: Rng::with_seed(seed ^ 0xC0FFEE),
             now: 0,
-            sequence: 0,
-            queue: BTreeMap::new(),
-            disks: (0..members).map(|_| Disk::default()).collect(),
-            nodes: (0..members).map(|_| None).collect(),
-            ticked: vec![0; usize::from(members)],
-            clients: (0..weather.clients).map(|c| Client::new(ClientId(c.into()))).collect(),
-            links: BTreeMap::new(),
+            order: 0,
+            queue: BinaryHeap::new(),
+            history: History::new(),
             checks: Checks::default(),
-            reads: BTreeMap::new(),
+            trace: Trace::new(seed, sink),
             faults: true,
-            report: Report {
-                events: 0,
-                decided: 0,
-                answered: 0,
-                crashes: 0,
-                reads: 0,
-                trace: seed,
-            },
+            report: Report::default(),
             weather,
         };
-        for node in (0..members).map(NodeId) {
+        for node in world.members() {
             world.restart(node);
             world.plan(1, Happening::Tick(node));
         }
         for client in 0..world.clients.len() {
-            world.plan(1, Happening::Client(client));
+            world.plan(1, Happening::Turn(client));
         }
-        world.plan(world.weather.election_ticks, Happening::Read);
-        world.plan_fault(world.weather.crash_ticks, Happening::Crash);
-        world.plan_fault(world.weather.skip_ticks, Happening::Skip);
+        Fault::ALL.into_iter().for_each(|fault| world.plan_fault(fault));
         world
     }
 
-    /// Faults happen.
-    fn storm(&mut self) {
-        while self.now < self.weather.storm_ticks {
-            self.next();
-        }
+    pub(super) fn members(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..self.weather.members).map(NodeId)
     }
 
-    /// The faults stop: within a bounded time all is decided, and all know it.
-    fn calm(&mut self) {
-        self.faults = false;
-        for node in (0..self.weather.members).map(NodeId) {
-            self.disks[usize::from(node.0)].spare();
-            self.restart(node);
-        }
-        let patience = self.now + self.weather.election_ticks * 40 + 40_000;
-        while !self.is_quiet() {
-            self.next();
-            assert!(self.now < patience, "no recovery in {:?}: {}", self.weather, self.standing());
-        }
+    pub(super) fn machine(&mut self, node: NodeId) -> &mut Machine {
+        &mut self.machines[usize::from(node.0)]
     }
 
-    fn is_quiet(&self) -> bool {
-        let decided =
-            |node: &Option<Node<Disk, Tape>>| node.as_ref().map(|n| n.replica().decided());
-        let first = decided(&self.nodes[0]);
-        self.clients.iter().all(Client::is_done)
-            && self.nodes.iter().all(|node| decided(node) == first)
-            && self.nodes.iter().flatten().all(|node| node.applied() == node.replica().decided())
+    pub(super) fn disk(&self, node: NodeId) -> &Disk {
+        &self.disks[usize::from(node.0)]
     }
 
-    /// Who waits for what, for a person.
-    fn standing(&self) -> String {
-        let node = |node: &Node<Disk, Tape>| format!("{:?}", node.status());
-        let nodes: Vec<String> = self.nodes.iter().flatten().map(node).collect();
-        format!("clients {:?}\n{}", self.clients, nodes.join("\n"))
+    pub(super) fn plan(&mut self, after: u64, happening: Happening) {
+        self.order += 1;
+        let planned = Planned { at: self.now + after, order: self.order, happening };
+        self.queue.push(Reverse(planned));
     }
 
-    fn report(mut self) -> Report {
-        self.report.decided = self.checks.decided();
-        self.report.answered = self.clients.iter().map(Client::answered).sum();
-        self.report
-    }
-
-    fn plan(&mut self, after: u64, happening: Happening) {
-        self.sequence += 1;
-        self.queue.insert((self.now + after, self.sequence), happening);
-    }
-
-    fn plan_fault(&mut self, mean: u64, happening: Happening) {
-        if mean > 0 && self.faults {
-            let after = 1 + self.rng.u64(0..mean * 2);
-            self.plan(after, happening);
-        }
-    }
-
-    fn next(&mut self) {
-        let ((at, _), happening) = self.queue.pop_first().expect("ticks never end");
-        self.now = at;
+    /// Lets the next thing happen.
+    pub(super) fn next(&mut self) {
+        let Reverse(planned) = self.queue.pop().expect("ticks never end");
+        self.now = planned.at;
         self.report.events += 1;
-        match happening {
-            Happening::Deliver(envelope) => {
-                let to = envelope.to;
-                self.handle(to, vec![Event::Message(envelope)]);
-            }
+        match planned.happening {
+            Happening::Deliver(envelope) => self.arrive(envelope.to, Event::Message(*envelope)),
+            Happening::Ask(node, event) => self.arrive(node, *event),
+            Happening::Answer(client, output) => self.answered(client, &output),
             Happening::Tick(node) => self.tick(node),
-            Happening::Crash => {
-                let node = NodeId(self.rng.u16(0..self.weather.members));
-                self.crash(node);
-                self.plan_fault(self.weather.crash_ticks, Happening::Crash);
-            }
+            Happening::Wake(node) => self.wake(node),
             Happening::Restart(node) => self.restart(node),
-            Happening::Client(client) => self.client(client),
-            Happening::Skip => {
-                for node in (0..self.weather.members).map(NodeId) {
-                    self.handle(node, vec![Event::Skip(1 + self.now % 3)]);
+            Happening::End(node) => self.crash(node, "right after a Prepare"),
+            Happening::Turn(client) => self.turn(client),
+            Happening::Fault(fault) => {
+                if self.faults {
+                    self.strike(fault);
+                    self.plan_fault(fault);
                 }
-                self.plan_fault(self.weather.skip_ticks, Happening::Skip);
             }
-            Happening::Read => self.read(),
         }
     }
 
     fn tick(&mut self, node: NodeId) {
-        let elapsed = self.now - self.ticked[usize::from(node.0)];
-        self.ticked[usize::from(node.0)] = self.now;
-        self.handle(node, vec![Event::Tick { elapsed }]);
         self.plan(1 + self.weather.election_ticks / 16, Happening::Tick(node));
-    }
-
-    fn read(&mut self) {
-        let id = self.report.events;
-        let acknowledged = self.clients.iter().map(Client::answered).sum();
-        self.reads.insert(id, acknowledged);
-        for node in (0..self.weather.members).map(NodeId) {
-            self.handle(node, vec![Event::Query { id, body: Bytes::new() }]);
-        }
-        self.plan(1 + self.weather.election_ticks / 2, Happening::Read);
-    }
-
-    fn client(&mut self, index: usize) {
-        let wait = 1 + self.rng.u64(0..self.weather.request_ticks * 2);
-        self.plan(wait, Happening::Client(index));
-        let client = &mut self.clients[index];
-        if self.faults {
-            client.issue();
-        }
-        if self.rng.u8(0..8) == 0 {
-            client.turn(self.weather.members, &mut self.rng);
-        }
-        let target = client.target;
-        let requests: Vec<Event> = client.unanswered().map(Event::Request).collect();
-        let is_lost = self.faults && self.rng.f64() < self.weather.loss;
-        if !requests.is_empty() && !is_lost {
-            self.handle(target, requests);
+        let now = self.now;
+        let machine = self.machine(node);
+        if machine.node.is_some() && !machine.is_busy(now) {
+            let tick = machine.tick(now);
+            self.handle(node, vec![tick]);
         }
     }
 
-    fn handle(&mut self, node: NodeId, events: Vec<Event>) {
+    pub(super) fn arrive(&mut self, node: NodeId, event: Event) {
+        let now = self.now;
+        let machine = self.machine(node);
+        if machine.node.is_none() {
+            return;
+        }
+        if machine.is_busy(now) {
+            machine.keep(event);
+        } else {
+            self.handle(node, vec![event]);
+        }
+    }
+
+    /// A machine goes on with all that has come meanwhile; its clock is read before or after.
+    fn wake(&mut self, node: NodeId) {
+        let (now, first) = (self.now, self.rng.bool());
+        let machine = self.machine(node);
+        if machine.node.is_none() || machine.is_busy(now) {
+            return;
+        }
+        let mut events = machine.take_inbox();
+        let tick = machine.tick(now);
+        let at = if first { 0 } else { events.len() };
+        events.insert(at, tick);
+        self.handle(node, events);
+    }
+
+    /// A machine does nothing until then.
+    pub(super) fn pause(&mut self, node: NodeId, ticks: u64) {
+        let until = self.now + ticks;
+        let machine = self.machine(node);
+        machine.busy_until = machine.busy_until.max(until);
+        let after = machine.busy_until - self.now;
+        self.plan(after, Happening::Wake(node));
+    }
+
+    pub(super) fn handle(&mut self, node: NodeId, events: Vec<Event>) {
         let index = usize::from(node.0);
-        let doomed = self.faults && self.rng.f64() < self.weather.crash_in_commit;
-        let Some(running) = self.nodes[index].as_mut() else { return };
-        if doomed {
-            self.disks[index].doom(self.rng.f64());
+        for event in &events {
+            self.note_event(node, event);
         }
-        let checks = &mut self.checks;
-        let mut gate = Gate { disks: &self.disks, checks, passed: Vec::new() };
+        let Some(running) = self.machines[index].node.as_mut() else { return };
+        let (checks, disks) = (&mut self.checks, &self.disks);
+        let passed = Vec::new();
+        let mut gate = Gate { now: self.now, from: &disks[index], disks, checks, passed };
         let outcome = running.handle(events, &mut gate);
         let passed = gate.passed;
-        self.disks[index].spare();
-        match outcome {
-            Ok(outputs) => {
-                self.checks.after(running);
-                self.answer(node, outputs);
-            }
-            Err(_) => self.crash(node),
+        let busy = self.disks[index].take_busy();
+        let is_alive = outcome.is_ok();
+        if let Ok(outputs) = outcome {
+            self.checks.after(running);
+            self.reply(busy, outputs);
         }
         self.checks.together(&self.disks);
-        for envelope in passed {
-            self.post(envelope);
+        for (departs, envelope) in passed {
+            self.post(departs, envelope);
+        }
+        if !is_alive {
+            self.crash(node, "a commit fails");
+        } else if busy > 0 {
+            self.pause(node, busy);
         }
     }
 
-    fn answer(&mut self, node: NodeId, outputs: Vec<Output>) {
-        let lost = self.faults && self.rng.f64() < self.weather.loss;
+    fn post(&mut self, departs: u64, envelope: Envelope) {
+        let arrivals = self.net.route(&mut self.rng, departs, &envelope);
+        if arrivals.is_empty() {
+            return;
+        }
+        if matches!(envelope.message, Message::Prepare(_)) {
+            self.after_prepare(envelope.from);
+        }
+        // Over the wire and back: what arrives is what can be written down.
+        let bytes = codec::encode(&envelope);
+        for at in arrivals {
+            let copy = codec::decode(&bytes).expect("what was encoded can be decoded");
+            self.plan(at - self.now, Happening::Deliver(Box::new(copy)));
+        }
+    }
+
+    fn reply(&mut self, busy: u64, outputs: Vec<Output>) {
         for output in outputs {
-            self.trace(u64::from(node.0));
-            match &output {
+            let client = match &output {
                 Output::Queued(client, _)
                 | Output::Rejected(client, _, _)
-                | Output::Reply { client, .. } => {
-                    if !lost && let Some(client) = self.clients.get_mut(client.0 as usize) {
-                        client.on_output(&output);
-                    }
-                }
-                Output::Answer { id, result: Ok(count) } => {
-                    let seen = u64::from_le_bytes(count[..].try_into().expect("eight bytes"));
-                    let owed = self.reads.get(id).copied().unwrap_or(0);
-                    assert!(seen >= owed, "stale read at {node}: {seen} of {owed} answered");
-                    self.report.reads += 1;
-                }
-                Output::Answer { result: Err(_), .. } => (),
+                | Output::Reply { client, .. } => client.0 as usize,
+                Output::Answer { id, .. } => (*id as usize) % self.clients.len(),
+            };
+            if let Some(delay) = self.net.client_delay(&mut self.rng)
+                && client < self.clients.len()
+            {
+                self.plan(busy + delay, Happening::Answer(client, Box::new(output)));
             }
         }
     }
 
-    fn post(&mut self, envelope: Envelope) {
-        self.trace(envelope.message.kind().len() as u64 + u64::from(envelope.to.0));
-        if self.faults && self.rng.f64() < self.weather.loss {
-            return;
-        }
-        if self.faults && self.rng.f64() < self.weather.duplicates {
-            let late = self.weather.election_ticks * self.rng.u64(1..4);
-            self.plan(late, Happening::Deliver(envelope.clone()));
-        }
-        let delay = 1 + self.rng.u64(0..self.weather.delay_ticks);
-        let link = self.links.entry((envelope.from, envelope.to)).or_insert(0);
-        *link = (*link).max(self.now + delay);
-        let after = *link - self.now;
-        self.plan(after, Happening::Deliver(envelope));
+    fn answered(&mut self, client: usize, output: &Output) {
+        self.report.reads += u64::from(matches!(output, Output::Answer { result: Ok(_), .. }));
+        self.clients[client].on_output(output, self.now, &mut self.history);
     }
 
-    fn crash(&mut self, node: NodeId) {
-        if self.nodes[usize::from(node.0)].take().is_none() {
-            return;
+    fn turn(&mut self, index: usize) {
+        let load = &self.weather.load;
+        let wait = 1 + self.rng.u64(0..load.request_ticks * 2);
+        let (in_flight, reads) = (load.in_flight, load.reads);
+        let (turns, asks) = (self.rng.u8(0..8) == 0, self.rng.f64() < reads);
+        let (members, now, count) = (self.weather.members, self.now, self.clients.len() as u64);
+        let id = self.report.events * count + index as u64;
+        let (client, history) = (&mut self.clients[index], &mut self.history);
+        if turns {
+            client.turn(members, &mut self.rng);
         }
-        self.report.crashes += 1;
-        let away = 1 + self.rng.u64(0..self.weather.restart_ticks);
-        self.plan(away, Happening::Restart(node));
-        // The sockets of a killed process are closed: most peers notice at once.
-        for peer in (0..self.weather.members).map(NodeId).filter(|peer| *peer != node) {
-            if self.rng.u8(0..4) > 0 && self.nodes[usize::from(peer.0)].is_some() {
-                self.handle(peer, vec![Event::Reset(node)]);
-            }
+        let mut events = Vec::new();
+        if self.faults {
+            client.issue(in_flight, now, history);
+            events.extend(asks.then(|| client.read(id, now, history)).flatten());
         }
+        let target = client.target;
+        events.extend(client.unanswered().map(Event::Request));
+        let Some(delay) = self.net.client_delay(&mut self.rng) else {
+            return self.plan(wait, Happening::Turn(index));
+        };
+        for event in events {
+            self.plan(delay, Happening::Ask(target, Box::new(event)));
+        }
+        self.plan(wait, Happening::Turn(index));
     }
 
-    fn restart(&mut self, node: NodeId) {
+    pub(super) fn restart(&mut self, node: NodeId) {
         let index = usize::from(node.0);
-        if self.nodes[index].is_some() {
+        if self.machines[index].node.is_some() || self.machines[index].gone.is_some() {
             return;
         }
         let timing = Timing::from_election(self.weather.election_ticks);
         let mut config = Config::new(node, Incarnation(1), self.weather.members, timing);
         config.seed = self.rng.u64(..);
-        config.limits.window_runs = 1 + self.rng.usize(0..4);
-        let opened = Node::open(config, self.disks[index].clone(), Tape::default());
-        let opened = opened.expect("a disk without power cuts opens");
-        self.ticked[index] = self.now;
-        self.checks.on_restart(node, &self.disks[index], opened.replica().state());
-        self.checks.after(&opened);
-        self.nodes[index] = Some(opened);
+        config.limits.window_runs = self.weather.load.window_runs;
+        let disk = &self.disks[index];
+        let opened = Node::open(config, disk.clone(), Room::default());
+        let verdict = match &opened {
+            Ok(opened) => disk.inspect(|image| lacks(image, opened.replica().state())),
+            Err(error) => Some(error.to_string()),
+        };
+        match (opened, verdict) {
+            (Ok(opened), None) => {
+                self.note(node, "starts", String::new);
+                self.checks.on_restart(node, &self.disks[index], opened.replica().state());
+                self.checks.after(&opened);
+                self.machines[index].start(opened, self.now);
+            }
+            (opened, verdict) => {
+                let why = verdict.unwrap_or_default();
+                let noticed = opened.is_err() || self.disks[index].is_beyond_notice();
+                assert!(noticed, "{node} votes from a disk that has lost something: {why}");
+                self.note(node, "stays away", || why.clone());
+                self.report.refused += 1;
+                self.machines[index].gone = Some(why);
+            }
+        }
     }
 
-    fn trace(&mut self, word: u64) {
-        let mixed = (self.report.trace ^ word ^ self.now).wrapping_mul(0x0000_0100_0000_01b3);
-        self.report.trace = mixed.rotate_left(5);
+    fn note_event(&mut self, node: NodeId, event: &Event) {
+        let (what, ballot, slot) = trace::about(event);
+        let disk = Some(self.disk(node).inspect(crate::paxos::AcceptorState::mark));
+        let note = match event {
+            Event::Message(envelope) if self.trace.is_read() => format!("from {}", envelope.from),
+            _ => String::new(),
+        };
+        let line = Line { at: self.now, node: Some(node), what, ballot, slot, disk, note };
+        self.trace.note(&line);
+    }
+
+    /// Something happened at a node that is no event of its own.
+    pub(super) fn note(&mut self, node: NodeId, what: &'static str, note: impl FnOnce() -> String) {
+        let note = if self.trace.is_read() { note() } else { String::new() };
+        let (ballot, slot, disk) = (None, None, None);
+        let line = Line { at: self.now, node: Some(node), what, ballot, slot, disk, note };
+        self.trace.note(&line);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_calm_world_decides_everything() {
-        let mut rng = Rng::with_seed(1);
-        let calm = Weather {
-            members: 3,
-            loss: 0.0,
-            duplicates: 0.0,
-            crash_ticks: 0,
-            crash_in_commit: 0.0,
-            skip_ticks: 0,
-            ..Weather::draw(&mut rng)
-        };
-        let report = run_in(1, &calm);
-        assert!(report.answered > 50 && report.reads > 10, "{report:?}");
-        assert_eq!(report.crashes, 0);
-        assert_eq!(report.decided, report.answered, "dense: nothing but requests takes a slot");
+/// What a recovered state has lost of the image of its disk, if anything.
+fn lacks(
+    image: &crate::paxos::AcceptorState,
+    found: &crate::paxos::AcceptorState,
+) -> Option<String> {
+    if image == found {
+        return None;
     }
+    Some(format!(
+        "promised {:?} of {:?}, decided {} of {}, end {} of {}",
+        found.promised(),
+        image.promised(),
+        found.mark(),
+        image.mark(),
+        found.end(),
+        image.end()
+    ))
+}
 
-    #[test]
-    fn the_same_seed_is_the_same_run() {
-        assert_eq!(run(7), run(7));
+impl PartialEq for Planned {
+    fn eq(&self, other: &Planned) -> bool {
+        self.order == other.order
     }
+}
 
-    #[test]
-    fn seeds() {
-        let count = std::env::var("INDELIBLE_SIM_SEEDS").ok().and_then(|s| s.parse().ok());
-        let from = std::env::var("INDELIBLE_SIM_FROM").ok().and_then(|s| s.parse().ok());
-        let from = from.unwrap_or(0);
-        let mut total =
-            Report { events: 0, decided: 0, answered: 0, crashes: 0, reads: 0, trace: 0 };
-        for seed in from..from + count.unwrap_or(300) {
-            let report = std::panic::catch_unwind(|| run(seed));
-            let report = report.unwrap_or_else(|_| {
-                panic!("seed {seed} fails in {:?}", Weather::draw(&mut Rng::with_seed(seed)))
-            });
-            total.events += report.events;
-            total.decided += report.decided;
-            total.answered += report.answered;
-            total.crashes += report.crashes;
-            total.reads += report.reads;
-        }
-        assert!(total.crashes > 100 && total.reads > 100, "weather worth the name: {total:?}");
+impl Eq for Planned {}
+
+impl PartialOrd for Planned {
+    fn partial_cmp(&self, other: &Planned) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Planned {
+    fn cmp(&self, other: &Planned) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
     }
 }

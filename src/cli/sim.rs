@@ -1,0 +1,176 @@
+//! `indelible sim`: a cluster in one thread, from one seed; or many, on all cores.
+
+use std::io::{IsTerminal, Write};
+use std::num::NonZeroUsize;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::exit::{Failure, Status};
+use crate::sim::{self, Findings, Total, Weather};
+
+/// Run the protocol, the log's layout and the chat room under simulated weather: lost and late
+/// messages, cut links, crashes within commits, power cuts, stalled and damaged disks, pauses,
+/// clocks that jump. The same seed is the same run, for ever.
+///
+/// Without --count one run is shown, an event a line: time, node, what happened there, its ballot
+/// and slot, and the durable mark of the node's disk. With --count so many seeds are run, and
+/// the first that fails is told.
+#[derive(clap::Args)]
+pub(super) struct SimArgs {
+    /// The seed, or the first of many
+    #[arg(long, env = "INDELIBLE_SIM_SEED", default_value_t = 0)]
+    seed: u64,
+    /// How many seeds to run
+    #[arg(long, env = "INDELIBLE_SIM_COUNT")]
+    count: Option<u64>,
+    /// The size of the cluster; drawn from the seed without it
+    #[arg(long, env = "INDELIBLE_SIM_NODES", value_parser = clap::value_parser!(u16).range(1..=9))]
+    nodes: Option<u16>,
+    /// How many threads, each with runs of its own; all cores without it
+    #[arg(long, env = "INDELIBLE_SIM_JOBS")]
+    jobs: Option<NonZeroUsize>,
+    /// The sums as JSON
+    #[arg(long, env = "INDELIBLE_JSON")]
+    json: bool,
+}
+
+/// Seeds that a thread takes at a time.
+const CHUNK: u64 = 64;
+
+/// Simulated milliseconds in an hour.
+const HOUR_TICKS: f64 = 3_600_000.0;
+
+pub(super) fn run(args: &SimArgs) -> Result<(), Failure> {
+    match args.count {
+        Some(count) => many(args, count),
+        None => one(args),
+    }
+}
+
+/// A run is told as it happens; a failure is a panic, which has the last word.
+fn one(args: &SimArgs) -> Result<(), Failure> {
+    let weather = Weather::draw(args.seed, args.nodes);
+    let mut out = std::io::stdout().lock();
+    let told = writeln!(out, "seed {}: {weather:?}\n{}", args.seed, sim::HEADING);
+    drop(out);
+    told.map_err(|error| Failure::system(&error))?;
+    let sink = Box::new(|line: &sim::Line| {
+        // Whoever reads no more has seen enough: the run goes on to its verdict.
+        let _ = writeln!(std::io::stdout(), "{line}");
+    });
+    let report = std::panic::catch_unwind(|| sim::run_told(args.seed, weather, sink));
+    let report = report.map_err(|_| {
+        Failure::new(Status::Internal, format!("seed {} fails, as told above", args.seed))
+    })?;
+    writeln!(std::io::stdout(), "{report:?}").map_err(|error| Failure::system(&error))
+}
+
+fn many(args: &SimArgs, count: u64) -> Result<(), Failure> {
+    std::panic::set_hook(Box::new(|_| ()));
+    let began = Instant::now();
+    let findings = search(args, count, &began);
+    drop(std::panic::take_hook());
+    let seconds = began.elapsed().as_secs_f64();
+    let said = if args.json { as_json(&findings, seconds) } else { summary(&findings, seconds) };
+    writeln!(std::io::stdout(), "{said}").map_err(|error| Failure::system(&error))?;
+    match findings.failed {
+        None => Ok(()),
+        Some((seed, why)) => {
+            let line =
+                format!("seed {seed} fails: {why}\nsee it again: indelible sim --seed {seed}");
+            Err(Failure::new(Status::Internal, line))
+        }
+    }
+}
+
+/// Each thread takes the next seeds until all are run, or one has failed.
+fn search(args: &SimArgs, count: u64, began: &Instant) -> Findings {
+    let jobs = args.jobs.or_else(|| std::thread::available_parallelism().ok());
+    let jobs = jobs.map_or(1, NonZeroUsize::get);
+    let next = Mutex::new(0);
+    let stop = AtomicBool::new(false);
+    let all = Mutex::new(Findings::default());
+    let work = || {
+        while !stop.load(Ordering::Acquire) {
+            let from = {
+                let mut next = next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let from = *next;
+                *next = (from + CHUNK).min(count);
+                from
+            };
+            if from >= count {
+                return;
+            }
+            let seeds = (from..(from + CHUNK).min(count)).map(|at| args.seed.wrapping_add(at));
+            let go_on = |_: &Total| !stop.load(Ordering::Acquire);
+            let found = sim::run_many(seeds, args.nodes, go_on);
+            let mut all = all.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            all.total.join(&found.total);
+            if let Some((seed, why)) = found.failed {
+                stop.store(true, Ordering::Release);
+                if all.failed.as_ref().is_none_or(|(first, _)| seed < *first) {
+                    all.failed = Some((seed, why));
+                }
+            }
+            progress(&all.total, count, began);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(work);
+        }
+    });
+    all.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[allow(clippy::print_stderr, reason = "progress is for people at a terminal")]
+fn progress(total: &Total, count: u64, began: &Instant) {
+    if std::io::stderr().is_terminal() {
+        let rate = total.runs as f64 / began.elapsed().as_secs_f64();
+        eprint!("\r{} of {count} runs, {rate:.0} a second ", total.runs);
+    }
+}
+
+fn summary(findings: &Findings, seconds: f64) -> String {
+    let (total, sum) = (findings.total, findings.total.sum);
+    format!(
+        "{} runs in {seconds:.1} s ({:.0}/s), {} events, {:.1} simulated hours; {} decided, {} \
+         answered, {} reads; {} crashes, {} disks refused, {} clusters lost for good, {} \
+         histories not searched; trace {:016x}",
+        total.runs,
+        total.runs as f64 / seconds,
+        sum.events,
+        sum.ticks as f64 / HOUR_TICKS,
+        sum.decided,
+        sum.answered,
+        sum.reads,
+        sum.crashes,
+        sum.refused,
+        total.lost,
+        sum.unjudged,
+        sum.trace,
+    )
+}
+
+fn as_json(findings: &Findings, seconds: f64) -> String {
+    let (total, sum) = (findings.total, findings.total.sum);
+    serde_json::json!({
+        "runs": total.runs,
+        "seconds": seconds,
+        "events": sum.events,
+        "ticks": sum.ticks,
+        "decided": sum.decided,
+        "answered": sum.answered,
+        "reads": sum.reads,
+        "crashes": sum.crashes,
+        "refused": sum.refused,
+        "lost": total.lost,
+        "unjudged": sum.unjudged,
+        "trace": format!("{:016x}", sum.trace),
+        "failed": findings.failed.as_ref().map(|(seed, why)| {
+            serde_json::json!({ "seed": seed, "why": why })
+        }),
+    })
+    .to_string()
+}

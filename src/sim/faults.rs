@@ -1,0 +1,126 @@
+//! What goes wrong, and when: each fault by itself, at its own pace.
+
+use super::world::{Happening, World};
+use crate::node::Event;
+use crate::paxos::NodeId;
+
+/// A fault that comes by itself. Those of commits are the disks'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// A node crashes, or all of them.
+    Crash,
+    /// Links are cut.
+    Cut,
+    /// A link clogs.
+    Clog,
+    /// A node stands still for a while.
+    Pause,
+    /// A clock jumps.
+    Jump,
+    /// A client crashes.
+    Client,
+    /// The leader leaves slots empty.
+    Skip,
+}
+
+impl Fault {
+    pub(super) const ALL: [Fault; 7] = [
+        Fault::Crash,
+        Fault::Cut,
+        Fault::Clog,
+        Fault::Pause,
+        Fault::Jump,
+        Fault::Client,
+        Fault::Skip,
+    ];
+}
+
+impl World {
+    /// When this fault comes next, if it does.
+    pub(super) fn plan_fault(&mut self, fault: Fault) {
+        let weather = &self.weather;
+        let mean = match fault {
+            Fault::Crash => weather.process.crash_ticks,
+            Fault::Cut => weather.network.cut_ticks,
+            Fault::Clog => weather.network.clog_ticks,
+            Fault::Pause => weather.process.pause_ticks,
+            Fault::Jump => weather.process.jump_ticks,
+            Fault::Client => weather.load.crash_ticks,
+            Fault::Skip => weather.load.skip_ticks,
+        };
+        if mean > 0 {
+            let after = 1 + self.rng.u64(0..mean * 2);
+            self.plan(after, Happening::Fault(fault));
+        }
+    }
+
+    /// It comes.
+    pub(super) fn strike(&mut self, fault: Fault) {
+        let node = NodeId(self.rng.u16(0..self.weather.members));
+        match fault {
+            Fault::Crash if self.rng.f64() < self.weather.process.all => {
+                self.members().for_each(|node| self.crash(node, "all crash"));
+            }
+            Fault::Crash => self.crash(node, "crashes"),
+            Fault::Cut => {
+                let until = self.now + 1 + self.rng.u64(0..self.weather.network.heal_ticks);
+                let what = self.net.cut(&mut self.rng, until);
+                self.note(node, "cut", || format!("{what} until {until}"));
+            }
+            Fault::Clog => {
+                let until = self.now + 1 + self.rng.u64(0..self.weather.network.heal_ticks);
+                self.net.clog(&mut self.rng, until);
+                self.note(node, "clog", || format!("until {until}"));
+            }
+            Fault::Pause => {
+                let ticks = 1 + self.rng.u64(0..self.weather.process.paused_ticks);
+                self.note(node, "pauses", || format!("for {ticks}"));
+                self.pause(node, ticks);
+            }
+            Fault::Jump => {
+                let ticks = self.rng.u64(0..self.weather.election_ticks * 10);
+                self.note(node, "clock jumps", || format!("by {ticks}"));
+                self.machine(node).jump(ticks);
+            }
+            Fault::Client => {
+                let client = self.rng.usize(0..self.clients.len());
+                self.clients[client].crash(&mut self.rng);
+            }
+            Fault::Skip => {
+                let count = self.rng.u64(1..=3);
+                self.members().for_each(|node| self.arrive(node, Event::Skip(count)));
+            }
+        }
+    }
+
+    /// A node ends in the middle of whatever it does.
+    pub(super) fn crash(&mut self, node: NodeId, why: &'static str) {
+        if !self.machine(node).stop() {
+            return;
+        }
+        self.note(node, "ends", || why.to_owned());
+        self.report.crashes += 1;
+        if self.faults && self.rng.f64() < self.weather.disk.rot {
+            let other = self.rng.usize(0..self.disks.len());
+            if let Some(what) = self.disk(node).rot(&self.disks[other].clone()) {
+                self.note(node, "rot", || what.to_owned());
+            }
+        }
+        let away = 1 + self.rng.u64(0..self.weather.process.restart_ticks.max(1));
+        self.plan(away, Happening::Restart(node));
+        // The sockets of a killed process are closed: most peers notice at once.
+        for peer in self.members().filter(|peer| *peer != node) {
+            if self.rng.u8(0..4) > 0 {
+                self.plan(1, Happening::Ask(peer, Box::new(Event::Reset(node))));
+            }
+        }
+    }
+
+    /// A dangerous moment, helped along: a Prepare has left, and its sender ends.
+    pub(super) fn after_prepare(&mut self, node: NodeId) {
+        let share = self.weather.process.crash_after_prepare;
+        if self.faults && share > 0.0 && self.rng.f64() < share {
+            self.plan(0, Happening::End(node));
+        }
+    }
+}

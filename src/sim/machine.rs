@@ -1,0 +1,82 @@
+//! A machine: a node or none, its disk, its clock, and what waits for it.
+
+use super::disk::Disk;
+use super::room::Room;
+use crate::node::{Event, Node};
+use crate::paxos::NodeId;
+
+/// One member's machine; it outlives the crashes of its node.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) id: NodeId,
+    pub(super) node: Option<Node<Disk, Room>>,
+    /// What arrived while it was busy: all of it is taken in one turn.
+    inbox: Vec<Event>,
+    /// Until then it is paused, or waits for its disk.
+    pub(super) busy_until: u64,
+    /// Sixteenths of a tick that its clock counts in a tick.
+    rate: u64,
+    /// When its clock was last read.
+    ticked: u64,
+    /// Ticks that its clock has jumped since.
+    jumped: u64,
+    /// Why it will not come back in this run.
+    pub(super) gone: Option<String>,
+}
+
+/// A clock that runs as it should.
+pub(super) const TRUE_RATE: u64 = 16;
+
+impl Machine {
+    pub(super) fn new(id: NodeId, rate: u64) -> Machine {
+        let (node, inbox, gone) = (None, Vec::new(), None);
+        Machine { id, node, inbox, busy_until: 0, rate, ticked: 0, jumped: 0, gone }
+    }
+
+    /// A node starts: nothing waits for it.
+    pub(super) fn start(&mut self, node: Node<Disk, Room>, now: u64) {
+        self.node = Some(node);
+        self.ticked = now;
+        self.jumped = 0;
+        self.busy_until = now;
+    }
+
+    /// Its node is no more. Whether there was one.
+    pub(super) fn stop(&mut self) -> bool {
+        self.inbox.clear();
+        self.node.take().is_some()
+    }
+
+    pub(super) fn is_busy(&self, now: u64) -> bool {
+        now < self.busy_until
+    }
+
+    /// Something for later.
+    pub(super) fn keep(&mut self, event: Event) {
+        self.inbox.push(event);
+    }
+
+    /// All that waited.
+    pub(super) fn take_inbox(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.inbox)
+    }
+
+    /// Reads its clock.
+    pub(super) fn tick(&mut self, now: u64) -> Event {
+        let passed = (now - self.ticked) * self.rate / TRUE_RATE + std::mem::take(&mut self.jumped);
+        self.ticked = now;
+        Event::Tick { elapsed: passed }
+    }
+
+    /// Its clock jumps ahead. (One that jumps back is the same as one that stands still: a node
+    /// looks at what passed since, and that is never less than nothing.)
+    pub(super) fn jump(&mut self, ticks: u64) {
+        self.jumped += ticks;
+    }
+
+    /// Its clock goes right from now on.
+    pub(super) fn set_right(&mut self) {
+        self.rate = TRUE_RATE;
+        self.jumped = 0;
+    }
+}

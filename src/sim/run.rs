@@ -1,0 +1,150 @@
+//! Runs: one from a seed, one told event by event, or many.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::trace::Sink;
+use super::weather::Weather;
+use super::world::{Report, World};
+
+/// One run under the weather that the seed draws.
+///
+/// # Panics
+///
+/// If an invariant breaks, or the cluster does not recover once the faults stop.
+#[must_use]
+pub fn run(seed: u64) -> Report {
+    run_in(seed, Weather::draw(seed, None))
+}
+
+/// One run under this weather.
+///
+/// # Panics
+///
+/// As [`run`].
+#[must_use]
+pub fn run_in(seed: u64, weather: Weather) -> Report {
+    whole(World::new(seed, weather, None))
+}
+
+/// As [`run_in`]; every event goes to `sink` as it happens.
+///
+/// # Panics
+///
+/// As [`run`].
+#[must_use]
+pub fn run_told(seed: u64, weather: Weather, sink: Sink) -> Report {
+    whole(World::new(seed, weather, Some(sink)))
+}
+
+fn whole(mut world: World) -> Report {
+    world.storm();
+    world.calm();
+    world.judge()
+}
+
+/// What many runs came to.
+#[derive(Clone, Debug, Default)]
+pub struct Findings {
+    /// Sums.
+    pub total: Total,
+    /// The first seed that failed, and what it said.
+    pub failed: Option<(u64, String)>,
+}
+
+/// Sums over runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Total {
+    /// Runs.
+    pub runs: u64,
+    /// Sums of what each came to; its hash is that of all traces.
+    pub sum: Report,
+    /// Runs in which more disks were lost than a cluster can bear.
+    pub lost: u64,
+}
+
+impl Total {
+    /// One more run.
+    pub fn add(&mut self, report: &Report) {
+        let lost = u64::from(report.lost);
+        self.join(&Total { runs: 1, sum: *report, lost });
+    }
+
+    /// More runs, in whatever order.
+    pub fn join(&mut self, other: &Total) {
+        let (sum, more) = (&mut self.sum, &other.sum);
+        self.runs += other.runs;
+        self.lost += other.lost;
+        sum.events += more.events;
+        sum.ticks += more.ticks;
+        sum.decided += more.decided;
+        sum.answered += more.answered;
+        sum.reads += more.reads;
+        sum.crashes += more.crashes;
+        sum.refused += more.refused;
+        sum.unjudged += more.unjudged;
+        sum.trace = sum.trace.wrapping_add(more.trace);
+    }
+}
+
+/// Runs these seeds, each under its own weather, until one fails or `go_on` says no. Panics of a
+/// run are caught; to keep them from stderr is the caller's part.
+pub fn run_many(
+    seeds: impl IntoIterator<Item = u64>,
+    members: Option<u16>,
+    mut go_on: impl FnMut(&Total) -> bool,
+) -> Findings {
+    let mut findings = Findings::default();
+    for seed in seeds {
+        let weather = Weather::draw(seed, members);
+        match catch_unwind(AssertUnwindSafe(|| run_in(seed, weather))) {
+            Ok(report) => findings.total.add(&report),
+            Err(panic) => {
+                findings.failed = Some((seed, said(panic.as_ref())));
+                return findings;
+            }
+        }
+        if !go_on(&findings.total) {
+            return findings;
+        }
+    }
+    findings
+}
+
+/// What a panic said.
+fn said(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_calm_world_decides_everything() {
+        let report = run_in(1, Weather::calm(3, 64));
+        assert!(report.answered > 50 && report.reads > 10, "{report:?}");
+        assert_eq!((report.crashes, report.refused), (0, 0));
+        assert_eq!(report.decided, report.answered, "dense: nothing but requests takes a slot");
+    }
+
+    #[test]
+    fn the_same_seed_is_the_same_run() {
+        for seed in 0..20 {
+            assert_eq!(run(seed), run(seed));
+        }
+    }
+
+    #[test]
+    fn seeds() {
+        let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse().ok());
+        let from = number("INDELIBLE_SIM_FROM").unwrap_or(0);
+        let count = number("INDELIBLE_SIM_SEEDS").unwrap_or(300);
+        let findings = run_many(from..from + count, None, |_| true);
+        if let Some((seed, why)) = findings.failed {
+            panic!("seed {seed} fails in {:?}: {why}", Weather::draw(seed, None));
+        }
+        let sum = findings.total.sum;
+        assert!(sum.crashes > 100 && sum.reads > 100, "weather worth the name: {sum:?}");
+    }
+}
