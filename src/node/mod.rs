@@ -80,8 +80,17 @@ pub struct Node<W, M> {
     replica: Replica,
     persister: Persister<W>,
     executor: Executor<M>,
-    queries: BTreeMap<ReadId, (u64, Bytes)>,
+    asked: BTreeMap<ReadId, Asked>,
     reads: u64,
+}
+
+/// What waits until a quorum has said that this node still leads.
+#[derive(Clone, Debug)]
+enum Asked {
+    /// A question to the state machine, by its id.
+    Query(u64, Bytes),
+    /// Whether a client's session is gone, as its request lets suspect.
+    Session(ClientId, RequestNumber),
 }
 
 impl<W: Wal, M: StateMachine> Node<W, M> {
@@ -100,7 +109,7 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         let mut replica = Replica::recover(config, state);
         replica.note_applied(executor.applied(), executor.checkpoint());
         let persister = Persister::new(wal);
-        Ok(Node { replica, persister, executor, queries: BTreeMap::new(), reads: 0 })
+        Ok(Node { replica, persister, executor, asked: BTreeMap::new(), reads: 0 })
     }
 
     /// Does everything that these events ask for: one commit for all of it. What the node says to
@@ -168,11 +177,7 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         match event {
             Event::Message(envelope) => Some(Input::Message(envelope)),
             Event::Request(request) => self.admit_request(request, outputs),
-            Event::Query { id, body } => {
-                self.reads += 1;
-                self.queries.insert(ReadId(self.reads), (id, body));
-                Some(Input::Read(ReadId(self.reads)))
-            }
+            Event::Query { id, body } => Some(self.ask(Asked::Query(id, body))),
             Event::Reset(node) => Some(Input::Reset(node)),
             Event::Tick { elapsed } => Some(Input::Tick { elapsed }),
             Event::Skip(count) => Some(Input::Skip(count)),
@@ -180,8 +185,16 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         }
     }
 
+    /// Something that may be answered once a quorum has said that this node still leads.
+    fn ask(&mut self, asked: Asked) -> Input {
+        self.reads += 1;
+        self.asked.insert(ReadId(self.reads), asked);
+        Input::Read(ReadId(self.reads))
+    }
+
     /// A request that was applied is answered from its session; one whose session is gone is
-    /// refused, but only by a node that knows all sessions.
+    /// refused, but only by a node that knows all sessions. That a session is *not* there is a read
+    /// like any other: a leader that was stopped for a while, and deposed, would not know of it.
     fn admit_request(&mut self, request: Request, outputs: &mut Vec<Output>) -> Option<Input> {
         let (client, number) = (request.client, request.number);
         let sessions = self.executor.sessions();
@@ -201,8 +214,7 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
                 let had_replies = request.low_water > RequestNumber(1);
                 let opened = last.is_some() || self.replica.has_request_of(client);
                 if had_replies && !opened && self.replica.is_ready() {
-                    outputs.push(Output::Rejected(client, number, Refusal::UnknownSession));
-                    return None;
+                    return Some(self.ask(Asked::Session(client, number)));
                 }
                 Some(Input::Propose { request, applied: last.unwrap_or(RequestNumber(0)) })
             }
@@ -239,12 +251,20 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
     }
 
     fn answer(&mut self, read: ReadId, rejected: Option<Rejection>, outputs: &mut Vec<Output>) {
-        let Some((id, body)) = self.queries.remove(&read) else { return };
-        let result = match rejected {
-            None => Ok(self.executor.query(&body)),
-            Some(why) => Err(refusal(why)),
-        };
-        outputs.push(Output::Answer { id, result });
+        let Some(asked) = self.asked.remove(&read) else { return };
+        let why = rejected.map(refusal);
+        outputs.push(match (asked, why) {
+            (Asked::Query(id, _), Some(why)) => Output::Answer { id, result: Err(why) },
+            (Asked::Query(id, body), None) => {
+                Output::Answer { id, result: Ok(self.executor.query(&body)) }
+            }
+            (Asked::Session(client, number), Some(why)) => Output::Rejected(client, number, why),
+            (Asked::Session(client, number), None) => {
+                let gone = self.executor.sessions().last(client).is_none();
+                let why = if gone { Refusal::UnknownSession } else { Refusal::Busy };
+                Output::Rejected(client, number, why)
+            }
+        });
     }
 }
 

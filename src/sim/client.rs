@@ -54,7 +54,7 @@ impl Client {
     }
 
     /// How many requests were answered.
-    pub(super) fn answered(&self) -> u64 {
+    pub(super) fn heard(&self) -> u64 {
         self.known
     }
 

@@ -94,6 +94,16 @@ impl Disk {
         look(&self.0.borrow().image)
     }
 
+    /// What a recovered state has lost of what this disk held, if anything.
+    pub(super) fn lacks(&self, found: &AcceptorState) -> Option<String> {
+        let image = &self.0.borrow().image;
+        let told = |state: &AcceptorState| {
+            let (promised, mark, end) = (state.promised(), state.mark(), state.end());
+            format!("promised {promised:?}, decided {mark}, end {end}")
+        };
+        (image != found).then(|| format!("{}; it was {}", told(found), told(image)))
+    }
+
     /// Looks at what all nodes would find.
     pub(super) fn inspect_all<T>(disks: &[Disk], look: impl FnOnce(&[&AcceptorState]) -> T) -> T {
         let platters: Vec<_> = disks.iter().map(|disk| disk.0.borrow()).collect();

@@ -106,7 +106,7 @@ impl World {
         }
         self.report.ticks = self.now;
         self.report.decided = self.checks.decided();
-        self.report.answered = self.clients.iter().map(super::client::Client::answered).sum();
+        self.report.answered = self.clients.iter().map(super::client::Client::heard).sum();
         self.report.trace = self.trace.hash();
         self.report
     }

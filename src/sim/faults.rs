@@ -1,6 +1,7 @@
 //! What goes wrong, and when: each fault by itself, at its own pace.
 
-use super::world::{Happening, World};
+use super::queue::Happening;
+use super::world::World;
 use crate::node::Event;
 use crate::paxos::NodeId;
 

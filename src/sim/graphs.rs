@@ -199,7 +199,7 @@ fn the_three_partial_partitions_of_omni_paxos() {
     (0..3).for_each(|first| demand("chained", chain, first));
 }
 
-/// One node hears the leader and is heard by nobody, or the other way round (Cloudflare, 2020-11-02:
+/// A link carries one way only (Cloudflare, 2020-11-02:
 /// a switch that failed in one direction).
 #[test]
 fn a_link_that_fails_one_way() {

@@ -20,6 +20,7 @@ pub mod history;
 pub mod linear;
 mod machine;
 mod net;
+mod queue;
 mod room;
 mod run;
 mod trace;

@@ -1,8 +1,5 @@
 //! The world: machines, links and clients in one queue of events, and nothing else.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
 use fastrand::Rng;
 
 use super::checks::{Checks, claims_are_durable};
@@ -12,6 +9,7 @@ use super::faults::Fault;
 use super::history::History;
 use super::machine::{Machine, TRUE_RATE};
 use super::net::Net;
+use super::queue::{Happening, Queue};
 use super::room::{Room, Seen};
 use super::trace::{self, Line, Sink, Trace};
 use super::weather::Weather;
@@ -46,42 +44,11 @@ pub struct Report {
     pub trace: u64,
 }
 
-/// Something that is to happen.
-#[derive(Debug)]
-pub(super) enum Happening {
-    /// A message arrives.
-    Deliver(Box<Envelope>),
-    /// A client's question arrives.
-    Ask(NodeId, Box<Event>),
-    /// A node's answer arrives.
-    Answer(usize, Box<Output>),
-    /// A machine's clock is read.
-    Tick(NodeId),
-    /// A machine may be able to go on.
-    Wake(NodeId),
-    /// A machine starts again.
-    Restart(NodeId),
-    /// A node ends.
-    End(NodeId),
-    /// A client's turn.
-    Turn(usize),
-    /// A fault.
-    Fault(Fault),
-}
-
-/// A happening at its time; of one time, in the order in which they were planned.
-struct Planned {
-    at: u64,
-    order: u64,
-    happening: Happening,
-}
-
 pub(super) struct World {
     pub(super) weather: Weather,
     pub(super) rng: Rng,
     pub(super) now: u64,
-    order: u64,
-    queue: BinaryHeap<Reverse<Planned>>,
+    queue: Queue,
     pub(super) disks: Vec<Disk>,
     pub(super) machines: Vec<Machine>,
     pub(super) clients: Vec<Client>,
@@ -131,8 +98,7 @@ impl World {
             net: Net::new(members, weather.election_ticks, weather.network.clone()),
             rng: Rng::with_seed(seed ^ 0xC0FFEE),
             now: 0,
-            order: 0,
-            queue: BinaryHeap::new(),
+            queue: Queue::default(),
             history: History::new(),
             checks: Checks::default(),
             trace: Trace::new(seed, sink),
@@ -164,17 +130,15 @@ impl World {
     }
 
     pub(super) fn plan(&mut self, after: u64, happening: Happening) {
-        self.order += 1;
-        let planned = Planned { at: self.now + after, order: self.order, happening };
-        self.queue.push(Reverse(planned));
+        self.queue.push(self.now + after, happening);
     }
 
     /// Lets the next thing happen.
     pub(super) fn next(&mut self) {
-        let Reverse(planned) = self.queue.pop().expect("ticks never end");
-        self.now = planned.at;
+        let (at, happening) = self.queue.pop().expect("ticks never end");
+        self.now = at;
         self.report.events += 1;
-        match planned.happening {
+        match happening {
             Happening::Deliver(envelope) => self.arrive(envelope.to, Event::Message(*envelope)),
             Happening::Ask(node, event) => self.arrive(node, *event),
             Happening::Answer(client, output) => self.answered(client, &output),
@@ -342,7 +306,7 @@ impl World {
         let disk = &self.disks[index];
         let opened = Node::open(config, disk.clone(), Room::default());
         let verdict = match &opened {
-            Ok(opened) => disk.inspect(|image| lacks(image, opened.replica().state())),
+            Ok(opened) => disk.lacks(opened.replica().state()),
             Err(error) => Some(error.to_string()),
         };
         match (opened, verdict) {
@@ -368,7 +332,13 @@ impl World {
         let disk = Some(self.disk(node).inspect(crate::paxos::AcceptorState::mark));
         let note = match event {
             Event::Message(envelope) if self.trace.is_read() => format!("from {}", envelope.from),
-            _ => String::new(),
+            Event::Message(_)
+            | Event::Request(_)
+            | Event::Query { .. }
+            | Event::Reset(_)
+            | Event::Tick { .. }
+            | Event::Skip(_)
+            | Event::Heal => String::new(),
         };
         let line = Line { at: self.now, node: Some(node), what, ballot, slot, disk, note };
         self.trace.note(&line);
@@ -380,44 +350,5 @@ impl World {
         let (ballot, slot, disk) = (None, None, None);
         let line = Line { at: self.now, node: Some(node), what, ballot, slot, disk, note };
         self.trace.note(&line);
-    }
-}
-
-/// What a recovered state has lost of the image of its disk, if anything.
-fn lacks(
-    image: &crate::paxos::AcceptorState,
-    found: &crate::paxos::AcceptorState,
-) -> Option<String> {
-    if image == found {
-        return None;
-    }
-    Some(format!(
-        "promised {:?} of {:?}, decided {} of {}, end {} of {}",
-        found.promised(),
-        image.promised(),
-        found.mark(),
-        image.mark(),
-        found.end(),
-        image.end()
-    ))
-}
-
-impl PartialEq for Planned {
-    fn eq(&self, other: &Planned) -> bool {
-        self.order == other.order
-    }
-}
-
-impl Eq for Planned {}
-
-impl PartialOrd for Planned {
-    fn partial_cmp(&self, other: &Planned) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Planned {
-    fn cmp(&self, other: &Planned) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
     }
 }
