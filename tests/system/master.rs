@@ -219,11 +219,16 @@ fn end_waits_for_nothing() -> Result<(), Failed> {
     Ok(())
 }
 
-/// `/proc` takes no folders, not even from root.
+/// `/proc` takes no folders, not even from root: the run goes where temporary files go.
 fn unwritable_data() -> Result<(), Failed> {
     let _beside = scale::beside();
-    let master = started(Path::new("/proc/no-such-folder"), 1, 1)?;
-    master.finish(b"", LONG)?.cleanly()?;
+    let temporary = run::data()?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_indelible"));
+    command.args(["master", "--data", "/proc/no-such-folder"]).env("TMPDIR", temporary.path());
+    let script = b"start 1 1\nsendMessage 0 first\nallClear\nprintChatLog 0\n";
+    let finished = Master::of(command)?.finish(script, LONG)?.cleanly()?;
+    assert_eq!(String::from_utf8_lossy(&finished.output), "0 0: first\n");
+    assert_eq!(run::entries(&temporary.path().join("indelible"))?.len(), 0, "the run's folder");
     Ok(())
 }
 
