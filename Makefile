@@ -9,7 +9,7 @@ BINARY := target/release/indelible
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 DIST := indelible-$(VERSION)
 
-.PHONY: build demo test cases quick check soak bench dist clean
+.PHONY: build demo test cases quick check soak sim bench dist clean
 
 build:
 	$(CARGO) build --release --locked
@@ -42,8 +42,14 @@ check: quick test cases
 	$(CARGO) bench --locked --no-run
 
 # The same tests with their full counts; INDELIBLE_SEED=n repeats one.
-soak:
+soak: build
 	INDELIBLE_SOAK=1 $(CARGO) test --locked --no-fail-fast
+	$(BINARY) sim --count 1000000
+
+# One run of the simulator, an event a line: make sim SEED=7. Many: make sim COUNT=10000 [SEED=..].
+sim: build
+	$(BINARY) sim $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT)) \
+		$(if $(NODES),--nodes $(NODES))
 
 bench:
 	$(CARGO) bench --locked

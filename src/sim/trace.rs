@@ -64,8 +64,9 @@ impl Trace {
     }
 
     pub(super) fn note(&mut self, line: &Line) {
-        let what = line.what.bytes().fold(0, |sum: u64, byte| sum * 31 + u64::from(byte));
-        let ballot = line.ballot.map_or(0, |ballot| ballot.round * 64 + u64::from(ballot.node.0));
+        let add = |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte));
+        let what = line.what.bytes().fold(0, add);
+        let ballot = line.ballot.map_or(0, |it| it.round.wrapping_mul(64) ^ u64::from(it.node.0));
         self.mix(line.at);
         self.mix(line.node.map_or(99, |node| u64::from(node.0)));
         self.mix(what);
