@@ -1,9 +1,13 @@
 //! A cluster in one thread, from one `u64` seed: the real nodes under simulated weather.
 //!
-//! [`run`] builds a world of real [`Node`](crate::node::Node)s with simulated disks, network and
-//! clients, lets faults happen, checks the invariants after every event, then lets the faults stop
-//! and demands that everything outstanding is decided and every node catches up. Each seed draws
-//! its own cluster size and its own intensity of each fault: uniform faults find little.
+//! [`run`](fn@run) builds a world of real [`Node`](crate::node::Node)s, with links, disks, clocks
+//! and clients that fail (`faults`, `net`, `disk`), each seed in its own way (`weather`). After
+//! every event the invariants are checked (`checks`); at the end the faults stop, and in bounded
+//! time everything outstanding must be decided and known to all (`ending`). What clients saw is
+//! judged twice: in the order of the slots ([`witness`]), and without them ([`linear`]).
+//!
+//! Beside the seeds stand two things that leave nothing to chance: [`explore`] takes every
+//! interleaving of a small world, and `graphs` every way in which five nodes can be connected.
 //!
 //! **Architecture invariant:** no clock, no thread, no disk, no socket, no hash map; the same seed
 //! is the same run, for ever.
