@@ -85,7 +85,7 @@ pub struct Process {
     pub pause_ticks: u64,
     /// How long a pause lasts at most.
     pub paused_ticks: u64,
-    /// Whether clocks run fast and slow, up to twofold.
+    /// Whether clocks run fast and slow, up to fourfold.
     pub drift: bool,
     /// The mean time between jumps of a node's clock.
     pub jump_ticks: u64,
@@ -206,7 +206,7 @@ impl Load {
             request_ticks: election_ticks / 16 + length(rng, election_ticks),
             // With a read each, no more than a search for an order can judge.
             in_flight: rng.u64(1..(linear::WIDTH_MAX as u64 / u64::from(clients)).max(2)),
-            reads: share(rng, 0.5),
+            reads: share(rng, 10.0).min(1.0),
             crash_ticks: mean(rng, election_ticks * 8),
             window_runs: rng.usize(1..=4),
             skip_ticks: if rng.u8(0..4) == 0 { mean(rng, election_ticks * 4) } else { 0 },

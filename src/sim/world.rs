@@ -86,7 +86,7 @@ impl World {
         let (members, clients) = (weather.members, weather.load.clients);
         let mut rng = Rng::with_seed(seed ^ 0x5EED);
         let rate = |rng: &mut Rng| match weather.process.drift {
-            true => rng.u64(TRUE_RATE / 2..=TRUE_RATE * 2),
+            true => rng.u64(TRUE_RATE / 4..=TRUE_RATE * 4),
             false => TRUE_RATE,
         };
         let machines = (0..members).map(|id| Machine::new(NodeId(id), rate(&mut rng))).collect();
