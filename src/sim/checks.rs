@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::claims::claims_are_durable;
 use super::disk::Disk;
 use crate::node::Node;
 use crate::paxos::invariants::{self, Broken, Proposed};
@@ -81,8 +82,14 @@ impl Checks {
         }
     }
 
+    /// At each release: what leaves is on the disk it rests on.
+    pub(super) fn released(&mut self, disk: &Disk, disks: &[Disk], envelope: &Envelope) {
+        demand(envelope.from, disk.inspect(|image| claims_are_durable(image, envelope)));
+        self.proposed(disks, envelope);
+    }
+
     /// What a leader proposes, before anybody accepts it: Accepts leave before its own commit.
-    pub(super) fn proposed(&mut self, disks: &[Disk], envelope: &Envelope) {
+    fn proposed(&mut self, disks: &[Disk], envelope: &Envelope) {
         let Message::Accept(accept) = &envelope.message else { return };
         let run = &accept.run;
         let is_new = !self.proposed.contains_key(&(run.ballot, run.first));
@@ -116,45 +123,5 @@ impl Checks {
 fn demand(node: NodeId, verdict: Result<(), Broken>) {
     if let Err(broken) = verdict {
         panic!("{node}: {broken}");
-    }
-}
-
-/// At each release: whatever leaves and claims something is on the disk it rests on.
-pub(super) fn claims_are_durable(disk: &Disk, envelope: &Envelope) {
-    let from = envelope.from;
-    match &envelope.message {
-        Message::Prepare(prepare) => disk.inspect(|image| {
-            let durable = image.promised() >= Some(prepare.ballot);
-            assert!(durable, "{from} campaigns in {} without a durable promise", prepare.ballot);
-        }),
-        Message::Promise(promise) => disk.inspect(|image| {
-            let durable = image.promised() >= Some(promise.ballot) && image.mark() >= promise.mark;
-            assert!(durable, "{from} promises {} without a record", promise.ballot);
-        }),
-        Message::Accepted(accepted) => disk.inspect(|image| {
-            let (ballot, up_to) = (accepted.ballot, accepted.up_to);
-            let held = image.chain().is_some_and(|chain| {
-                let whole = chain.from <= accepted.from && up_to <= chain.end;
-                chain.ballot > ballot || (chain.ballot == ballot && whole)
-            });
-            let durable = held || up_to <= image.mark();
-            assert!(durable, "{from} accepts up to {up_to} in {ballot} without a record");
-            assert!(image.promised() >= Some(ballot), "A2: {from} accepts without promising");
-        }),
-        Message::Preempted(preempted) => disk.inspect(|image| {
-            assert!(
-                image.promised() >= Some(preempted.promised),
-                "{from} refuses without a record"
-            );
-        }),
-        Message::Accept(_)
-        | Message::Resend(_)
-        | Message::Decide(_)
-        | Message::Heartbeat(_)
-        | Message::Echo(_)
-        | Message::Canvass(_)
-        | Message::CanvassAnswer(_)
-        | Message::CatchUpAsk(_)
-        | Message::CatchUp(_) => (),
     }
 }

@@ -13,6 +13,7 @@
 //! is the same run, for ever.
 
 mod checks;
+mod claims;
 mod client;
 mod disk;
 mod ending;

@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use super::checks::{Checks, claims_are_durable};
+use super::checks::Checks;
 use super::client::Client;
 use super::disk::Disk;
 use super::faults::Fault;
@@ -74,8 +74,7 @@ impl Network for Gate<'_> {
     fn send(&mut self, released: Released) {
         let departs = self.now + self.from.busy();
         for envelope in released.into_messages() {
-            claims_are_durable(self.from, &envelope);
-            self.checks.proposed(self.disks, &envelope);
+            self.checks.released(self.from, self.disks, &envelope);
             self.passed.push((departs, envelope));
         }
     }

@@ -3,39 +3,6 @@
 use crate::paxos::invariants::{Broken, Verdict};
 use crate::paxos::{AcceptorState, Ballot, Command, Envelope, Message, Slot};
 
-/// Whatever leaves and claims something is on the disk it rests on.
-///
-/// # Errors
-///
-/// If it is not.
-pub(super) fn claims_are_durable(image: &AcceptorState, envelope: &Envelope) -> Verdict {
-    let promised = image.promised();
-    let durable = match &envelope.message {
-        Message::Prepare(prepare) => promised >= Some(prepare.ballot),
-        Message::Promise(promise) => {
-            promised >= Some(promise.ballot) && image.mark() >= promise.mark
-        }
-        Message::Preempted(preempted) => promised >= Some(preempted.promised),
-        Message::Accepted(accepted) => {
-            let held = image.chain().is_some_and(|chain| {
-                let whole = chain.from <= accepted.from && accepted.up_to <= chain.end;
-                chain.ballot > accepted.ballot || (chain.ballot == accepted.ballot && whole)
-            });
-            promised >= Some(accepted.ballot) && (held || accepted.up_to <= image.mark())
-        }
-        Message::Accept(_)
-        | Message::Resend(_)
-        | Message::Decide(_)
-        | Message::Heartbeat(_)
-        | Message::Echo(_)
-        | Message::Canvass(_)
-        | Message::CanvassAnswer(_)
-        | Message::CatchUpAsk(_)
-        | Message::CatchUp(_) => true,
-    };
-    hold(durable, "persist before send", || format!("{envelope:?} leaves, on disk is {image:?}"))
-}
-
 /// Each campaign takes a ballot above all that its node has promised, and so one that it never had:
 /// what is dropped as spent rests on that.
 ///

@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::super::claims::claims_are_durable;
 use super::Trial;
 use super::atlas::Yes;
 use super::laws;
@@ -223,7 +224,7 @@ struct Wire {
 impl Network for Wire {
     fn send(&mut self, released: Released) {
         for envelope in released.into_messages() {
-            let claims = laws::claims_are_durable(&self.disk.image(), &envelope);
+            let claims = claims_are_durable(&self.disk.image(), &envelope);
             self.verdict = std::mem::replace(&mut self.verdict, Ok(())).and(claims);
             self.sent.push(envelope);
         }
