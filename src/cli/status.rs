@@ -16,9 +16,9 @@ use crate::wire::client::{NodeStatus, Role};
 
 /// Ask each member how it is.
 ///
-/// A row a member: what it does, its ballot and view (view v has the primary v mod n), the leader
-/// it hears, how far it has decided and applied, and the slots it lacks. Exit status 69 if no
-/// majority answered.
+/// A row a member: what it does, the view it is in with its ballot and its primary (view v has the
+/// primary v mod n), the leader it hears now, how far it has decided and applied, and the slots it
+/// lacks. While nobody is heard the view is the last one. Exit status 69 if no majority answered.
 ///
 ///   indelible status --cluster-file room.toml
 ///   indelible status --cluster room --peer 0=a:7000 --peer 1=b:7000 --peer 2=c:7000 --json
@@ -64,8 +64,8 @@ fn to_table(asked: &[Asked<'_>]) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);
     table.set_header([
-        "NODE", "ADDRESS", "ROLE", "BALLOT", "VIEW", "LEADER", "DECIDED", "APPLIED", "HOLES",
-        "STATE",
+        "NODE", "ADDRESS", "ROLE", "VIEW", "PRIMARY", "BALLOT", "LEADER", "DECIDED", "APPLIED",
+        "HOLES", "STATE",
     ]);
     for (member, status) in asked {
         let id = member.id.0.to_string();
@@ -77,7 +77,7 @@ fn to_table(asked: &[Asked<'_>]) -> String {
     table.trim_fmt()
 }
 
-fn row(id: String, member: &Member, status: &NodeStatus) -> [String; 10] {
+fn row(id: String, member: &Member, status: &NodeStatus) -> [String; 11] {
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let ranges = status.holes.iter().map(|(from, to)| format!("{from}..{to}"));
     let holes = ranges.collect::<Vec<_>>().join(" ");
@@ -85,8 +85,9 @@ fn row(id: String, member: &Member, status: &NodeStatus) -> [String; 10] {
         id,
         member.address.clone(),
         role(status.role).to_owned(),
-        or_none(status.ballot.map(|ballot| ballot.to_string())),
         or_none(status.ballot.map(|ballot| ballot.view(status.members).to_string())),
+        or_none(status.ballot.map(|ballot| ballot.node.0.to_string())),
+        or_none(status.ballot.map(|ballot| ballot.to_string())),
         or_none(status.leader.map(|leader| leader.0.to_string())),
         status.decided.to_string(),
         status.applied.to_string(),
@@ -114,8 +115,9 @@ fn to_json(asked: &[Asked<'_>]) -> String {
                 "address": address,
                 "incarnation": it.incarnation.0,
                 "role": role(it.role),
-                "round": it.ballot.map(|ballot| ballot.round),
                 "view": it.ballot.map(|ballot| ballot.view(it.members)),
+                "primary": it.ballot.map(|ballot| ballot.node.0),
+                "round": it.ballot.map(|ballot| ballot.round),
                 "leader": it.leader.map(|leader| leader.0),
                 "decided": it.decided.0,
                 "applied": it.applied.0,
