@@ -20,7 +20,7 @@ Exit statuses:
   73  a store exists already
   74  the disk failed, is full, or a store is damaged
   75  busy: a store is in use
-  78  a bad cluster file, or a store of another node or cluster
+  78  a bad cluster file, or a store or log of another node or cluster
 Every flag can also be given by its environment variable; the flag wins.";
 
 /// The statuses of the table.
@@ -72,8 +72,14 @@ impl Failure {
 
     #[allow(clippy::print_stderr)]
     pub(super) fn report(&self) -> ExitCode {
-        eprintln!("indelible: {}", self.line);
+        eprintln!("indelible: {self}");
         ExitCode::from(self.status as u8)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line)
     }
 }
 

@@ -25,7 +25,7 @@ pub use master::{Master, MasterArgs};
 
 /// Persistent Multi-Paxos nodes on a write-ahead log, and a chat room on top.
 ///
-/// A cluster is described by a file (or by --cluster and --peer). Each member makes its store once
+/// A cluster is described by a file (or by flags: --replicas). Each member makes its store once
 /// with `format`, and then runs as `node`. `chat` talks in the room, `status` tells how the nodes
 /// are, `inspect` reads a store offline. `master` drives a whole cluster on this machine from
 /// commands on standard input.

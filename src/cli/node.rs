@@ -39,9 +39,11 @@ pub(super) struct FormatArgs {
 /// Run a member, in the foreground, until SIGTERM or Ctrl-C.
 ///
 /// What it acknowledges is on its disk first. When it is killed, or the power goes, start it again
-/// the same way: it reads its log, and fetches from the others what it missed.
+/// the same way: it reads its log, and fetches from the others what it missed. Members may be
+/// started in any order, minutes apart: they work as soon as a majority runs.
 ///
 ///   indelible node --cluster-file room.toml --id 0 --store /var/lib/indelible/0
+///   indelible node --f 1 --replicas a:7000,b:7000,c:7000 --id 0 --store /var/lib/indelible/0
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct NodeArgs {

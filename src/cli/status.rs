@@ -21,7 +21,7 @@ use crate::wire::client::{NodeStatus, Role};
 /// lacks. While nobody is heard the view is the last one. Exit status 69 if no majority answered.
 ///
 ///   indelible status --cluster-file room.toml
-///   indelible status --cluster room --peer 0=a:7000 --peer 1=b:7000 --peer 2=c:7000 --json
+///   indelible status --replicas a:7000,b:7000,c:7000 --json
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct StatusArgs {
