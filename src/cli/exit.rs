@@ -139,8 +139,25 @@ impl From<server::Error<wal::Error>> for Failure {
                 Failure::new(Status::Config, error)
             }
             server::Error::Listen(_) => Failure::new(Status::Unavailable, error),
+            server::Error::LogFile(error) => Failure::from(error),
             server::Error::Stranger(_) => Failure::new(Status::Config, error),
             server::Error::System(error) => Failure::system(&error),
         }
+    }
+}
+
+impl From<server::LogFileError> for Failure {
+    fn from(error: server::LogFileError) -> Failure {
+        let status = match &error {
+            server::LogFileError::Io { error, .. }
+                if error.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Status::Missing
+            }
+            server::LogFileError::Io { .. } => Status::Disk,
+            server::LogFileError::Busy(_) => Status::Busy,
+            server::LogFileError::Differs { .. } => Status::Config,
+        };
+        Failure::new(status, error)
     }
 }

@@ -33,7 +33,7 @@ const TICKS: u32 = 40;
 const BEAT: Duration = Duration::from_millis(100);
 
 /// Bytes in one page of the archive.
-const PAGE_BYTES: usize = 256 << 10;
+pub(super) const PAGE_BYTES: usize = 256 << 10;
 
 /// The node, its clock and those who wait for its answers.
 pub(super) struct Drive<W, M> {
