@@ -71,7 +71,7 @@ fn to_table(asked: &[Asked<'_>]) -> String {
         let id = member.id.0.to_string();
         match status {
             Ok(it) => table.add_row(row(id, member, it)),
-            Err(error) => table.add_row([id, member.address.clone(), format!("({error})")]),
+            Err(error) => table.add_row(silent(id, member, error)),
         };
     }
     table.trim_fmt()
@@ -94,6 +94,16 @@ fn row(id: String, member: &Member, status: &NodeStatus) -> [String; 11] {
         or_none(Some(holes).filter(|holes| !holes.is_empty())),
         format!("{:016x}", status.digest.hash),
     ]
+}
+
+/// A member that did not say how it is; the reason stands last, where it widens no column.
+fn silent(id: String, member: &Member, error: &str) -> [String; 11] {
+    let mut row: [String; 11] = std::array::from_fn(|_| "-".to_owned());
+    row[0] = id;
+    row[1].clone_from(&member.address);
+    row[2] = "no answer".to_owned();
+    row[10] = format!("({error})");
+    row
 }
 
 fn role(role: Role) -> &'static str {
