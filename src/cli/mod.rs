@@ -28,8 +28,8 @@ pub use master::{Master, MasterArgs};
 ///
 /// A cluster is described by a file (or by flags: --replicas). Each member makes its store once
 /// with `format`, and then runs as `node`. `chat` talks in the room, `status` tells how the nodes
-/// are, `inspect` reads a store offline, `verify` compares what they executed. `master` drives a whole cluster on this machine from
-/// commands on standard input.
+/// are, `inspect` reads a store offline, `verify` compares what they executed. `master` drives a
+/// whole cluster on this machine from commands on standard input.
 #[derive(clap::Parser)]
 #[command(name = "indelible", version, max_term_width = 100, after_help = exit::TABLE)]
 struct Cli {

@@ -1,9 +1,10 @@
 //! A node as a process: sockets, threads and the real clock around [`Node`].
 //!
-//! Two threads, and a third where a log file is asked for. The main one runs all sockets and waits; the one named `node` owns the node and its
+//! Two threads. The main one runs all sockets and waits; the one named `node` owns the node and its
 //! disk, and is the only place that reads the clock. Between them: one bounded queue of jobs, a
 //! queue to each peer and to each client, and a watched note of how far the node has applied, whom
-//! it follows, and that its thread lives: clients are to leave a node whose disk has stalled.
+//! it follows, and that its thread lives: clients are to leave a node whose disk has stalled. Where
+//! a log file is asked for, a third thread writes it (`scribe`).
 //!
 //! **Architecture invariant:** waiting and changing are apart. `select` waits and changes nothing;
 //! the node's thread changes and waits for nothing but the disk.
@@ -147,11 +148,7 @@ where
     M: StateMachine + Send + 'static,
 {
     let node = Node::open(config(cluster, &options), wal, machine).map_err(Error::Log)?;
-    let log_file = options.log_file.as_ref().map(|(path, line_of)| {
-        let mut log = LogFile::open(path, *line_of)?;
-        compare(&mut log, &node).map(|()| log)
-    });
-    let log_file = log_file.transpose()?;
+    let log_file = open_log_file(&options, &node)?;
     tracing::info!(
         node = options.node.0,
         address = ?listener.local_addr().ok(),
@@ -177,10 +174,7 @@ where
         // If nobody waits for the end any more, the process is ending anyway.
         let _ = ended.send(Drive::new(node, ways, publish, election).run(inbox));
     })?;
-    let mut scribe = match log_file {
-        Some(log) => Scribe::start(log, jobs.clone(), progress.clone())?,
-        None => Scribe::none(),
-    };
+    let mut scribe = Scribe::start(log_file, jobs.clone(), progress.clone())?;
     let clients = Arc::new(Semaphore::new(CLIENTS_MAX));
     let allow_faults = options.allow_faults;
     let desk = Desk { identity, allow_faults, jobs, news, progress, peers, clients };
@@ -206,16 +200,19 @@ where
     outcome.unwrap_or(Ok(())).map_err(Error::Log)
 }
 
-/// Compares what the file holds with what the node has executed so far, before it serves anybody.
-fn compare<W: Wal, M: StateMachine>(
-    log: &mut LogFile,
+/// The log file, if one is asked for. What it holds is compared with what the node has executed so
+/// far, before it serves anybody.
+fn open_log_file<W: Wal, M: StateMachine>(
+    options: &Options,
     node: &Node<W, M>,
-) -> Result<(), LogFileError> {
+) -> Result<Option<LogFile>, LogFileError> {
+    let Some((path, line_of)) = &options.log_file else { return Ok(None) };
+    let mut log = LogFile::open(path, *line_of)?;
     while log.is_ahead() && log.next() < node.applied() {
         let (next, entries) = node.entries(log.next(), drive::PAGE_BYTES);
         log.take(next, &entries)?;
     }
-    Ok(())
+    Ok(Some(log))
 }
 
 fn config(cluster: &Cluster, options: &Options) -> Config {

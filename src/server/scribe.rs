@@ -28,29 +28,25 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How long a node that is asked to stop waits for the last lines.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// The way to a scribe; to none, where no log file is asked for.
+/// The way to the scribe; to nobody, where no log file is asked for.
 pub(super) struct Scribe {
     last: CancellationToken,
     ended: Option<oneshot::Receiver<Result<(), Error>>>,
 }
 
 impl Scribe {
-    /// No scribe: nothing is written, and nothing fails.
-    pub(super) fn none() -> Scribe {
-        Scribe { last: CancellationToken::new(), ended: None }
-    }
-
-    /// Starts one.
+    /// Starts one, if there is a log file.
     ///
     /// # Errors
     ///
     /// If there is no thread for it.
     pub(super) fn start(
-        log: LogFile,
+        log: Option<LogFile>,
         jobs: Lane,
         progress: watch::Receiver<Progress>,
     ) -> std::io::Result<Scribe> {
         let last = CancellationToken::new();
+        let Some(log) = log else { return Ok(Scribe { last, ended: None }) };
         let (end, ended) = oneshot::channel();
         let desk = Desk { log, jobs, progress, last: last.clone(), is_failing: false };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
