@@ -18,6 +18,7 @@ use crate::paxos::{
     Accept, Ballot, Canvass, ClientId, Command, Envelope, Incarnation, Message, NodeId, Request,
     RequestNumber, Run, Slot,
 };
+use crate::wire::drop::Loss;
 use crate::wire::frame;
 use crate::wire::hello::{Caller, Hello};
 
@@ -49,6 +50,10 @@ async fn port() -> (TcpListener, Member) {
     let listener = listen("127.0.0.1:0").expect("any port");
     let address = listener.local_addr().expect("bound").to_string();
     (listener, Member { id: NodeId(1), address, witness: false })
+}
+
+fn start(peer: Member) -> Outgoing {
+    Outgoing::start(peer, identity("room", 0), Loss::default().dropper(0, 1))
 }
 
 /// Takes a call of the peer and greets it.
@@ -85,7 +90,7 @@ fn round(event: Option<Event>) -> u64 {
 #[tokio::test]
 async fn messages_arrive_in_order_and_the_end_is_noticed() {
     let (listener, peer) = port().await;
-    let outgoing = Outgoing::start(peer, identity("room", 0));
+    let outgoing = start(peer);
     let frames = answer(&listener).await;
     let (sink, mut events) = mpsc::unbounded_channel();
     let hearing = tokio::spawn(async move {
@@ -116,7 +121,7 @@ async fn messages_arrive_in_order_and_the_end_is_noticed() {
 #[tokio::test]
 async fn a_peer_that_does_not_read_costs_bounded_memory_and_then_its_connection() {
     let (listener, peer) = port().await;
-    let outgoing = Outgoing::start(peer, identity("room", 0));
+    let outgoing = start(peer);
     let stopped = answer(&listener).await;
     let body = bytes::Bytes::from(vec![7; 128 << 10]);
     let accept = |number| {
@@ -177,7 +182,7 @@ async fn a_newer_connection_of_a_peer_ends_the_older_one_first() {
             hear_peer(NodeId(0), &me, frames, &ear, &*sink).await.expect("well-formed");
         })
     };
-    let old = Outgoing::start(peer.clone(), identity("room", 0));
+    let old = start(peer.clone());
     let ending = hear(answer(&listener).await);
     first_words(&old, &mut events).await;
     while let Ok(event) = events.try_recv() {

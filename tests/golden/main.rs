@@ -26,7 +26,7 @@ fn the_scripts() {
     let files = std::fs::read_dir(folder).expect("the folder of scripts");
     let mut paths: Vec<_> = files.map(|file| file.expect("readable").path()).collect();
     paths.sort();
-    assert!(paths.len() == 34, "the book is whole: {} scripts", paths.len());
+    assert!(paths.len() >= 34, "the book is whole: {} scripts", paths.len());
     for path in paths {
         println!("{}", path.display());
         goldenscript::run(&mut Script::default(), &path).expect("a script that can be read");
