@@ -26,9 +26,13 @@ impl Loss {
     /// What decides for one link of one process, of the numbers they have.
     #[must_use]
     pub fn dropper(self, process: u64, link: u64) -> Dropper {
-        let of_process = Rng::with_seed(self.seed).u64(..) ^ process;
-        let of_link = Rng::with_seed(of_process).u64(..) ^ link;
-        Dropper { rng: Rng::with_seed(of_link), share: self.share }
+        // Close seeds give close first draws, so each number is stirred by itself.
+        let stir = |seed: u64, number: u64| {
+            let mut rng = Rng::with_seed(seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            rng.u64(..) ^ rng.u64(..).rotate_left(32)
+        };
+        let seed = stir(stir(stir(0, self.seed), process), link);
+        Dropper { rng: Rng::with_seed(seed), share: self.share }
     }
 }
 
