@@ -41,14 +41,15 @@ impl Probe {
     pub async fn status(&mut self) -> Result<NodeStatus, LinkError> {
         self.asked += 1;
         let asked = self.asked;
-        self.ask(ToNode::Status { id: asked }, |answer| {
+        // Asked again now and then, as the node may have been told to lose what it says.
+        self.ask(ToNode::Status { id: asked }, Some(self.patience / 5), |answer| {
             let FromNode::Status { id, status } = answer else { return None };
             (id == asked).then_some(status)
         })
         .await
     }
 
-    /// Gives an order; the inner error is the node's reason not to obey.
+    /// Gives an order, once; the inner error is the node's reason not to obey.
     ///
     /// # Errors
     ///
@@ -56,7 +57,7 @@ impl Probe {
     pub async fn order(&mut self, order: Order) -> Result<Result<(), String>, LinkError> {
         self.asked += 1;
         let asked = self.asked;
-        self.ask(ToNode::Order { id: asked, order }, |answer| {
+        self.ask(ToNode::Order { id: asked, order }, None, |answer| {
             let FromNode::Done { id, result } = answer else { return None };
             (id == asked).then_some(result)
         })
@@ -66,15 +67,18 @@ impl Probe {
     async fn ask<T>(
         &mut self,
         question: ToNode,
+        repeat: Option<Duration>,
         is_answer: impl Fn(FromNode) -> Option<T>,
     ) -> Result<T, LinkError> {
         let patience = self.patience;
         let asking = async {
-            self.link.writer.say(&question);
-            self.link.writer.flush().await?;
             loop {
-                if let Some(answer) = is_answer(self.link.reader.next().await?) {
-                    return Ok(answer);
+                self.link.writer.say(&question);
+                self.link.writer.flush().await?;
+                let hearing = self.link.reader.find(&is_answer);
+                // What is not repeated ends with all patience.
+                if let Ok(answer) = timeout(repeat.unwrap_or(patience * 2), hearing).await {
+                    return answer;
                 }
             }
         };

@@ -109,8 +109,8 @@ impl Replica {
         }
     }
 
-    /// Whether one of the holes is to stay for as long as this view lasts. To heal any of them would
-    /// end it.
+    /// Whether one of the holes is to stay for as long as this view lasts. To heal any of them
+    /// would end it.
     fn leaves_out_slots(&self) -> bool {
         let Office::Lead(lead) = &self.office else { return false };
         lead.commander.holes().iter().any(|(from, to)| {
