@@ -7,6 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::link::{Link, LinkError};
+use super::repeat::wait;
 use super::route::Route;
 use super::session::{Advice, Session, Unanswered};
 use super::{Answer, Page, Standing};
@@ -97,8 +98,8 @@ impl Driver {
     /// Keeps the session up until the handle is dropped.
     pub(super) async fn run(mut self) {
         loop {
-            let (node, wait) = self.route.pick(Instant::now());
-            sleep(wait).await;
+            let (node, pause) = self.route.pick(Instant::now());
+            sleep(pause).await;
             if self.wishes.is_closed() && self.wishes.is_empty() {
                 return;
             }
@@ -166,8 +167,8 @@ struct Visit<'d> {
     spoke_at: Instant,
     /// When to say everything again, as something was not taken.
     again_at: Option<Instant>,
-    /// How long to wait for that the next time.
-    again_wait: Duration,
+    /// How often that was in vain, of late.
+    again_in_vain: u32,
 }
 
 impl<'d> Visit<'d> {
@@ -180,7 +181,7 @@ impl<'d> Visit<'d> {
             heard_at: now,
             spoke_at: now,
             again_at: None,
-            again_wait: AGAIN.0,
+            again_in_vain: 0,
         }
     }
 
@@ -215,14 +216,14 @@ impl<'d> Visit<'d> {
         match self.driver.session.hear(message, now) {
             Advice::Stay => None,
             Advice::Onward => {
-                self.again_wait = AGAIN.0;
+                self.again_in_vain = 0;
                 None
             }
             Advice::Leader(leader) => self.on_leader(leader, now).then_some(End::Moved),
             Advice::Again => {
                 if self.again_at.is_none() {
-                    self.again_at = Some(now + self.again_wait);
-                    self.again_wait = (self.again_wait * 2).min(AGAIN.1);
+                    self.again_at = Some(now + wait(AGAIN.0, AGAIN.1, self.again_in_vain));
+                    self.again_in_vain = self.again_in_vain.saturating_add(1);
                 }
                 None
             }

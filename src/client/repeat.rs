@@ -2,8 +2,9 @@
 //!
 //! A connection that stands is no proof that anything arrives: a leader may have lost what it was
 //! told with its office, and a process may lose messages above TCP (`wire::drop`). So all that is
-//! unanswered is said again, first after a few times what an answer usually takes, then each time
-//! twice as late: who waits for a quorum, or behind a hole, must not be a load on those who work.
+//! unanswered is said again, first after a few times what an answer usually takes. Who was unlucky
+//! a few times tries on at that pace; after that each wait is twice as long as the one before: who
+//! waits for a quorum, or behind a hole, must not be a load on those who work.
 
 use std::time::Duration;
 
@@ -12,11 +13,20 @@ use tokio::time::Instant;
 /// The shortest and the longest wait.
 pub(super) const WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
+/// How many waits are as short as the first.
+const EVEN: u32 = 3;
+
 /// How many times the usual an answer may take at first.
 const USUAL_TIMES: u32 = 4;
 
 /// The weight of what is known already, against one of each new measurement.
 const MEMORY: u32 = 7;
+
+/// The wait after so many in vain: the first few alike, then each twice as long as the one before.
+pub(super) fn wait(first: Duration, longest: Duration, in_vain: u32) -> Duration {
+    let doublings = in_vain.saturating_add(1).saturating_sub(EVEN);
+    first.saturating_mul(2u32.saturating_pow(doublings)).min(longest)
+}
 
 /// How long answers usually take.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,24 +54,25 @@ impl Pace {
 pub(super) struct Repeat {
     said_at: Instant,
     times: u32,
-    wait: Duration,
+    first_wait: Duration,
+    waits_in_vain: u32,
 }
 
 impl Repeat {
     /// It was just said for the first time.
     pub(super) fn new(pace: Pace, now: Instant) -> Repeat {
-        Repeat { said_at: now, times: 1, wait: pace.first_wait() }
+        Repeat { said_at: now, times: 1, first_wait: pace.first_wait(), waits_in_vain: 0 }
     }
 
     /// Whether it is to be said again.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        now >= self.said_at + self.wait
+        now >= self.said_at + wait(self.first_wait, WAIT.1, self.waits_in_vain)
     }
 
     /// It was said again, since nothing came.
     pub(super) fn on_late(&mut self, now: Instant) {
         self.on_said(now);
-        self.wait = (self.wait * 2).min(WAIT.1);
+        self.waits_in_vain = self.waits_in_vain.saturating_add(1);
     }
 
     /// It was said again for another reason.
@@ -77,18 +88,18 @@ mod tests {
 
     /// Bug that turns it red: a wait that does not grow, or without a bound.
     #[test]
-    fn waits_double_up_to_a_second() {
+    fn waits_grow_up_to_a_second() {
         let start = Instant::now();
         let mut repeat = Repeat::new(Pace::default(), start);
         let mut said = Vec::new();
-        for ms in 0..4000 {
+        for ms in 0..5000 {
             let now = start + Duration::from_millis(ms);
             if repeat.is_due(now) {
                 repeat.on_late(now);
                 said.push(ms);
             }
         }
-        assert_eq!(said, [100, 300, 700, 1500, 2500, 3500]);
+        assert_eq!(said, [100, 200, 300, 500, 900, 1700, 2700, 3700, 4700]);
     }
 
     /// Bug that turns it red: a first wait that does not follow what answers take, or one that
