@@ -238,6 +238,7 @@ impl<'d> Visit<'d> {
         self.wanted = leader.filter(|leader| *leader != self.link.node);
         if leader == Some(self.link.node) && is_news {
             // It may have heard us before it led, and not listened.
+            self.driver.session.on_news();
             self.again_at = Some(now);
             self.repeat(now);
         }

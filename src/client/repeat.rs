@@ -75,6 +75,11 @@ impl Repeat {
         self.waits_in_vain = self.waits_in_vain.saturating_add(1);
     }
 
+    /// Somebody else listens from now on: nothing was in vain yet.
+    pub(super) fn on_news(&mut self) {
+        self.waits_in_vain = 0;
+    }
+
     /// It was said again for another reason.
     pub(super) fn on_said(&mut self, now: Instant) {
         self.said_at = now;
@@ -100,6 +105,17 @@ mod tests {
             }
         }
         assert_eq!(said, [100, 200, 300, 500, 900, 1700, 2700, 3700, 4700]);
+    }
+
+    /// Bug that turns it red: a client that comes to a new leader and waits as for the old one.
+    #[test]
+    fn who_is_new_is_asked_soon_again() {
+        let now = Instant::now();
+        let mut repeat = Repeat::new(Pace::default(), now);
+        (0..9).for_each(|_| repeat.on_late(now));
+        assert!(!repeat.is_due(now + Duration::from_millis(999)));
+        repeat.on_news();
+        assert!(repeat.is_due(now + Duration::from_millis(100)));
     }
 
     /// Bug that turns it red: a first wait that does not follow what answers take, or one that

@@ -114,7 +114,14 @@ impl Session {
     /// All that a node which knows nothing of us must hear.
     pub(super) fn introduction(&mut self, now: Instant) -> Vec<ToNode> {
         let feed = self.feed.as_mut().map(|feed| feed.begin(now));
+        self.on_news();
         feed.into_iter().chain(self.everything(now)).collect()
+    }
+
+    /// Somebody else listens, or listens as a leader: nothing was said to it in vain.
+    pub(super) fn on_news(&mut self) {
+        self.requests.values_mut().for_each(|(_, repeat)| repeat.on_news());
+        self.queries.values_mut().for_each(|query| query.repeat.on_news());
     }
 
     /// All unanswered requests, in the order of their numbers, and all reads.

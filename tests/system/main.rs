@@ -14,6 +14,7 @@ mod cases;
 mod growth;
 mod kills;
 mod local;
+mod loss;
 mod master;
 mod need;
 mod node_disk;
@@ -23,6 +24,7 @@ mod run;
 mod scale;
 mod scripts;
 mod shutdown_ioctl;
+mod skip_slot;
 mod small;
 mod store;
 mod strace;
@@ -75,10 +77,12 @@ fn trials() -> Vec<Trial> {
         growth::trials(),
         kills::trials(),
         local::trials(),
+        loss::trials(),
         master::trials(),
         node_disk::trials(),
         power::trials(),
         scripts::trials(),
+        skip_slot::trials(),
         store::trials(),
         strace_node::trials(),
     ];
