@@ -108,11 +108,12 @@ async fn full_window() -> Result<(), Failed> {
     const CLIENTS: u64 = 20;
     const EACH: u64 = 250;
     let (mut rig, _data) = rig(&[0], 0.0).await?;
+    let open = |_| Client::open(rig.cluster(), ClientId(fastrand::u128(..)));
+    let clients: Vec<Client> = (0..CLIENTS).map(open).collect();
     let mut tickets = Vec::new();
-    for _ in 0..CLIENTS {
-        let client = Client::open(rig.cluster(), ClientId(fastrand::u128(..)));
+    for client in &clients {
         for number in 0..EACH {
-            tickets.push(say(&client, number).await?);
+            tickets.push(say(client, number).await?);
         }
     }
     for ticket in &mut tickets {
