@@ -112,6 +112,16 @@ impl Rig {
         self.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
     }
 
+    /// Gives the cluster another election timeout, for nodes that are started from now on.
+    ///
+    /// # Errors
+    ///
+    /// If the cluster file cannot be written.
+    pub fn set_election(&mut self, election: Duration) -> Result<(), Error> {
+        self.cluster.election = election;
+        Ok(self.cluster.write(&self.cluster_file())?)
+    }
+
     /// Starts a node on its own store, if it is not alive.
     ///
     /// To be called on the main thread: see [`Process::spawn`].

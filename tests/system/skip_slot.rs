@@ -46,6 +46,10 @@ fn trial<F: Future<Output = Result<(), Failed>>>(
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Long enough that only a death ends the first view, however busy the machine: a death is noticed
+/// by the connections that it breaks.
+const ELECTION: Duration = Duration::from_secs(3);
+
 /// A cluster of three whose nodes leave these slots out, in its first view.
 async fn rig(skip: &[u64], share: f64) -> Result<(Rig, tempfile::TempDir), Failed> {
     let data = run::data()?;
@@ -60,6 +64,7 @@ async fn rig(skip: &[u64], share: f64) -> Result<(Rig, tempfile::TempDir), Faile
     let mut flags: Vec<String> = skip.iter().map(|slot| format!("--skip-slot={slot}")).collect();
     flags.extend([format!("--drop={share}"), format!("--drop-seed={}", scale::seed())]);
     rig.set_flags(&flags.iter().map(String::as_str).collect::<Vec<_>>());
+    rig.set_election(ELECTION)?;
     rig.start_all()?;
     rig.ready(PATIENCE).await?;
     let first = rig.leader().await;
