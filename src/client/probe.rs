@@ -42,7 +42,7 @@ impl Probe {
         self.asked += 1;
         let asked = self.asked;
         // Asked again now and then, as the node may have been told to lose what it says.
-        self.ask(ToNode::Status { id: asked }, Some(self.patience / 5), |answer| {
+        self.ask(ToNode::Status { id: asked }, Some(self.patience / 10), |answer| {
             let FromNode::Status { id, status } = answer else { return None };
             (id == asked).then_some(status)
         })

@@ -12,9 +12,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use indelible::client::{Client, Probe};
 use indelible::demo::proof;
 use indelible::demo::storm::Storm;
 use indelible::local::{Options, Rig};
+use indelible::paxos::{ClientId, NodeId};
 use indelible::wire::drop::Loss;
 use libtest_mimic::{Failed, Trial};
 
@@ -62,6 +65,7 @@ async fn play(nodes: u16, share: f64) -> Result<(), Failed> {
     let leader = leader(&mut rig).await?;
     rig.kill(leader);
     acknowledged(&storm, storm.acknowledged() + 10).await?;
+    reads(&rig, share, seed).await?;
     rig.start(leader)?;
     let shown = room.await??;
     let took = started.elapsed();
@@ -91,7 +95,7 @@ async fn acknowledged(storm: &Storm, count: usize) -> Result<(), Failed> {
     Ok(())
 }
 
-async fn leader(rig: &mut Rig) -> Result<indelible::paxos::NodeId, Failed> {
+async fn leader(rig: &mut Rig) -> Result<NodeId, Failed> {
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until {
         if let Some(leader) = rig.leader().await {
@@ -99,6 +103,25 @@ async fn leader(rig: &mut Rig) -> Result<indelible::paxos::NodeId, Failed> {
         }
     }
     Err("nobody leads".into())
+}
+
+/// A read, and a question to one node, are answered too.
+async fn reads(rig: &Rig, share: f64, seed: u64) -> Result<(), Failed> {
+    let loss = Loss::new(share, seed).ok_or("a share")?;
+    let reader = Client::open_lossy(rig.cluster(), ClientId(fastrand::u128(..)), loss);
+    for _ in 0..5 {
+        tokio::time::timeout(PATIENCE, reader.query(Bytes::new())).await??;
+    }
+    let mut answers = 0;
+    for member in &rig.cluster().nodes {
+        let probe = Probe::dial(&member.address, &rig.cluster().name, PATIENCE / 10).await;
+        if let Ok(mut probe) = probe {
+            probe.status().await?;
+            answers += 1;
+        }
+    }
+    assert_eq!(answers, rig.cluster().nodes.len() - 1, "all but the dead leader");
+    Ok(())
 }
 
 /// Waits until all have applied the same.
