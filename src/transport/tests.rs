@@ -78,6 +78,41 @@ async fn first_words(outgoing: &Outgoing, events: &mut mpsc::UnboundedReceiver<E
     }
 }
 
+/// Bugs that turn it red: a hello that is lost; a loss that breaks the connection, or that never
+/// leaves the queue.
+#[tokio::test]
+async fn a_share_is_lost_and_the_connection_stays() {
+    let (listener, peer) = port().await;
+    let loss = Loss::new(0.5, 7).expect("a share");
+    let outgoing = Outgoing::start(peer, identity("room", 0), loss.dropper(0, 1));
+    let frames = answer(&listener).await;
+    let (sink, mut events) = mpsc::unbounded_channel();
+    let hearing = tokio::spawn(async move {
+        let (me, ear) = (identity("room", 1), Ear::default());
+        hear_peer(NodeId(0), &me, frames, &ear, &Events(sink)).await.expect("well-formed");
+    });
+    first_words(&outgoing, &mut events).await;
+    (1..1000).for_each(|round| outgoing.send(canvass(round)));
+    within(async {
+        while outgoing.pending() > 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    drop(outgoing);
+    within(hearing).await.expect("ends");
+    let mut heard = Vec::new();
+    while let Ok(event) = events.try_recv() {
+        if matches!(event, Event::Reset(_)) {
+            assert!(events.is_empty(), "once, at the end");
+        } else {
+            heard.push(round(Some(event)));
+        }
+    }
+    heard.retain(|round| *round > 0);
+    assert!(heard.is_sorted() && (400..600).contains(&heard.len()), "{} of 999", heard.len());
+}
+
 fn round(event: Option<Event>) -> u64 {
     match event {
         Some(Event::Message(Envelope { message: Message::Canvass(canvass), .. })) => canvass.round,

@@ -28,6 +28,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("the_last_slot_but_one", || case(&[2], 3, &[(2, 3)], 0.0)),
         trial("a_slot_that_is_never_reached", || case(&[9], 3, &[], 0.0)),
         trial("holes_and_loss", || case(&[1, 6], 12, &[(1, 2), (6, 7)], 0.1)),
+        trial("the_primary_dies_once_the_next_is_decided", dies_at_once),
         trial("a_full_window_behind_a_hole", full_window),
     ]
 }
@@ -106,6 +107,20 @@ async fn case(skip: &[u64], messages: u64, holes: &[(u64, u64)], share: f64) -> 
     assert_eq!(reply(say(&client, messages).await?).await?, Slot(end));
     rig.start(NodeId(0))?;
     all_show(&mut rig, 3, whole(end + 1)).await
+}
+
+/// As soon as one follower holds what lies behind the hole, a majority does.
+async fn dies_at_once() -> Result<(), Failed> {
+    let (mut rig, _data) = rig(&[1], 0.0).await?;
+    let client = Client::open(rig.cluster(), ClientId(fastrand::u128(..)));
+    let (below, above) = (say(&client, 0).await?, say(&client, 1).await?);
+    let until = Instant::now() + PATIENCE;
+    while rig.status(NodeId(1)).await.is_none_or(|status| status.end < Slot(3)) {
+        assert!(Instant::now() < until, "slot 2 does not come");
+    }
+    rig.kill(NodeId(0));
+    assert_eq!((reply(below).await?, reply(above).await?), (Slot(0), Slot(2)));
+    Ok(())
 }
 
 /// More requests than the window holds wait behind a hole: none is lost, none applied twice.
