@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::args::ClusterArgs;
 use super::exit::{Failure, Status};
+use super::lossy::LossArgs;
 use crate::client::Client;
 use crate::cluster::{Cluster, MEMBERS_MAX};
 use crate::local::{self, Rig};
@@ -44,6 +45,8 @@ pub(super) struct BenchArgs {
     /// Bytes of each message
     #[arg(long, env = "INDELIBLE_SIZE", default_value_t = 256)]
     size: usize,
+    #[command(flatten)]
+    lossy: LossArgs,
     /// For scripts: one object
     #[arg(long, env = "INDELIBLE_JSON")]
     json: bool,
@@ -100,7 +103,8 @@ async fn measure(cluster: &Cluster, args: &BenchArgs) -> Result<Measured, Failur
     let body = Message { sender: Bytes::from_static(b"bench"), text }.encode();
     let mut clients = tokio::task::JoinSet::new();
     for _ in 0..args.clients {
-        let client = Client::open(cluster, ClientId(uuid::Uuid::new_v4().as_u128()));
+        let id = ClientId(uuid::Uuid::new_v4().as_u128());
+        let client = Client::open_lossy(cluster, id, args.lossy.loss());
         clients.spawn(ask_and_wait(client, body.clone(), from, until));
     }
     let mut all = histogram();

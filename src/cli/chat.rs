@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::args::ClusterArgs;
 use super::exit::{Failure, Status};
 use super::harmless::harmless;
+use super::lossy::LossArgs;
 use crate::client::{Client, Page, Ticket};
 use crate::local::{driver, tied};
 use crate::paxos::{ClientId, Slot};
@@ -42,6 +43,8 @@ pub(super) struct ChatArgs {
     /// Go on printing when the input has ended
     #[arg(long, env = "INDELIBLE_FOLLOW")]
     follow: bool,
+    #[command(flatten)]
+    lossy: LossArgs,
     /// Take orders from a harness on standard input
     #[arg(long, env = "INDELIBLE_DRIVEN", hide = true)]
     driven: bool,
@@ -60,7 +63,7 @@ pub(super) fn run(args: ChatArgs) -> Result<(), Failure> {
     let cluster = args.cluster.cluster()?;
     let id = ClientId(uuid::Uuid::new_v4().as_u128());
     super::runtime()?.block_on(async {
-        let client = Client::open(&cluster, id);
+        let client = Client::open_lossy(&cluster, id, args.lossy.loss());
         if args.driven {
             let driving = driver::drive(client, Bytes::from(args.name));
             let driven = tokio::task::LocalSet::new().run_until(driving).await;

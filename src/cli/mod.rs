@@ -10,6 +10,7 @@ mod grade;
 mod harmless;
 mod inspect;
 mod logging;
+mod lossy;
 mod master;
 mod node;
 mod sim;

@@ -7,8 +7,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::ClusterArgs;
 use super::exit::{Failure, Status};
+use super::lossy::LossArgs;
 use crate::local::tied;
-use crate::paxos::{Incarnation, NodeId};
+use crate::paxos::{Incarnation, NodeId, Slot};
 use crate::server;
 use crate::services::chat::{self, Chat};
 use crate::wal::{Identity, Options, Store};
@@ -63,6 +64,12 @@ pub(super) struct NodeArgs {
     /// Obey orders to fail: for test harnesses only
     #[arg(long, env = "INDELIBLE_ALLOW_FAULTS")]
     allow_faults: bool,
+    /// Leave this slot out as primary of the first view, when it proposes new values: a fault to
+    /// order. It stays empty until that primary dies; the next one fills it. Once for each
+    #[arg(long, env = "INDELIBLE_SKIP_SLOT", value_name = "SLOT", value_delimiter = ',')]
+    skip_slot: Vec<u64>,
+    #[command(flatten)]
+    lossy: LossArgs,
     /// End at once when this process, which holds our standard input, ends
     #[arg(long, env = "INDELIBLE_TIED", value_name = "PID", hide = true)]
     tied: Option<u32>,
@@ -107,8 +114,14 @@ pub(super) fn run(args: NodeArgs) -> Result<(), Failure> {
     );
     let incarnation = store.identity().incarnation;
     let log_file = args.log_file.map(|path| (path, chat::logged as server::LineOf));
-    let allow_faults = args.allow_faults;
-    let options = server::Options { node, incarnation, allow_faults, log_file };
+    let options = server::Options {
+        node,
+        incarnation,
+        allow_faults: args.allow_faults,
+        skip_slots: args.skip_slot.iter().copied().map(Slot).collect(),
+        log_file,
+        loss: args.lossy.loss(),
+    };
     super::runtime()?.block_on(async {
         let stop = stopped().map_err(|error| Failure::system(&error))?;
         Ok(server::run(&cluster, options, store, Chat, stop).await?)

@@ -7,12 +7,14 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::link::{Link, LinkError};
+use super::repeat::wait;
 use super::route::Route;
 use super::session::{Advice, Session, Unanswered};
 use super::{Answer, Page, Standing};
 use crate::cluster::Cluster;
 use crate::paxos::{ClientId, NodeId, RequestNumber, Slot};
 use crate::wire::client::{FromNode, ToNode};
+use crate::wire::drop::Dropper;
 
 /// How long a node may take to answer a call, and again to greet.
 const DIAL_PATIENCE: Duration = Duration::from_secs(1);
@@ -23,11 +25,9 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// How often a node hears from us, if there is nothing to say.
 const PULSE: Duration = Duration::from_secs(1);
 
-/// What is unanswered is said again so often, for a leader may have dropped it without a word.
-const REPEAT: Duration = Duration::from_secs(1);
-
-/// How long to wait before saying again what was not taken.
-const AGAIN: Duration = Duration::from_millis(25);
+/// How long to wait before saying again what was not taken: the first time, and at most, if
+/// nothing moves meanwhile.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(800));
 
 /// The grain of all these. No request waits for it.
 const GRAIN: Duration = Duration::from_millis(25);
@@ -63,6 +63,7 @@ pub(super) struct Driver {
     route: Route,
     wishes: mpsc::Receiver<Wish>,
     publish: watch::Sender<Standing>,
+    dropper: Dropper,
 }
 
 /// Why a connection ended.
@@ -88,16 +89,17 @@ impl Driver {
         id: ClientId,
         wishes: mpsc::Receiver<Wish>,
         publish: watch::Sender<Standing>,
+        dropper: Dropper,
     ) -> Driver {
         let route = Route::new(cluster.members(), fastrand::usize(..usize::from(u16::MAX)));
-        Driver { cluster, id, session: Session::new(id), route, wishes, publish }
+        Driver { cluster, id, session: Session::new(id), route, wishes, publish, dropper }
     }
 
     /// Keeps the session up until the handle is dropped.
     pub(super) async fn run(mut self) {
         loop {
-            let (node, wait) = self.route.pick(Instant::now());
-            sleep(wait).await;
+            let (node, pause) = self.route.pick(Instant::now());
+            sleep(pause).await;
             if self.wishes.is_closed() && self.wishes.is_empty() {
                 return;
             }
@@ -137,7 +139,7 @@ impl Driver {
             return End::Moved;
         }
         visit.again_at = None;
-        let introduction = visit.driver.session.introduction();
+        let introduction = visit.driver.session.introduction(now);
         visit.say(introduction);
         visit.run().await
     }
@@ -163,10 +165,10 @@ struct Visit<'d> {
     wanted: Option<NodeId>,
     heard_at: Instant,
     spoke_at: Instant,
-    /// When everything was said last.
-    said_at: Instant,
     /// When to say everything again, as something was not taken.
     again_at: Option<Instant>,
+    /// How often that was in vain, of late.
+    again_in_vain: u32,
 }
 
 impl<'d> Visit<'d> {
@@ -178,8 +180,8 @@ impl<'d> Visit<'d> {
             wanted: None,
             heard_at: now,
             spoke_at: now,
-            said_at: now,
             again_at: None,
+            again_in_vain: 0,
         }
     }
 
@@ -211,11 +213,18 @@ impl<'d> Visit<'d> {
         };
         let now = Instant::now();
         self.heard_at = now;
-        match self.driver.session.hear(message) {
+        match self.driver.session.hear(message, now) {
             Advice::Stay => None,
+            Advice::Onward => {
+                self.again_in_vain = 0;
+                None
+            }
             Advice::Leader(leader) => self.on_leader(leader, now).then_some(End::Moved),
             Advice::Again => {
-                self.again_at.get_or_insert(now + AGAIN);
+                if self.again_at.is_none() {
+                    self.again_at = Some(now + wait(AGAIN.0, AGAIN.1, self.again_in_vain));
+                    self.again_in_vain = self.again_in_vain.saturating_add(1);
+                }
                 None
             }
             Advice::Leave(reason) => Some(End::Failed(reason.to_owned())),
@@ -229,6 +238,7 @@ impl<'d> Visit<'d> {
         self.wanted = leader.filter(|leader| *leader != self.link.node);
         if leader == Some(self.link.node) && is_news {
             // It may have heard us before it led, and not listened.
+            self.driver.session.on_news();
             self.again_at = Some(now);
             self.repeat(now);
         }
@@ -249,8 +259,7 @@ impl<'d> Visit<'d> {
     fn repeat(&mut self, now: Instant) {
         if self.again_at.is_some_and(|at| at <= now) && self.link.writer.is_done() {
             self.again_at = None;
-            self.said_at = now;
-            let everything = self.driver.session.everything();
+            let everything = self.driver.session.everything(now);
             self.say(everything);
         }
     }
@@ -259,8 +268,9 @@ impl<'d> Visit<'d> {
         if count == 0 {
             return Some(End::Dropped);
         }
-        let session = &mut self.driver.session;
-        let said: Vec<ToNode> = wishes.drain(..).filter_map(|wish| grant(session, wish)).collect();
+        let (session, now) = (&mut self.driver.session, Instant::now());
+        let said: Vec<ToNode> =
+            wishes.drain(..).filter_map(|wish| grant(session, wish, now)).collect();
         self.say(said);
         None
     }
@@ -272,13 +282,11 @@ impl<'d> Visit<'d> {
         if self.moves(now) {
             return Some(End::Moved);
         }
-        let resumed = self.driver.session.resume();
-        self.say(resumed);
-        let is_due = now.duration_since(self.said_at) >= REPEAT;
-        if is_due && self.driver.session.is_waiting() {
-            self.again_at.get_or_insert(now);
-        }
         self.repeat(now);
+        if self.link.writer.is_done() {
+            let overdue = self.driver.session.overdue(now);
+            self.say(overdue);
+        }
         if now.duration_since(self.spoke_at) >= PULSE {
             self.say([ToNode::Pulse]);
         }
@@ -287,19 +295,21 @@ impl<'d> Visit<'d> {
 
     fn say(&mut self, messages: impl IntoIterator<Item = ToNode>) {
         for message in messages {
-            self.link.writer.say(&message);
+            if !self.driver.dropper.drops() {
+                self.link.writer.say(&message);
+            }
             self.spoke_at = Instant::now();
         }
     }
 }
 
-fn grant(session: &mut Session, wish: Wish) -> Option<ToNode> {
+fn grant(session: &mut Session, wish: Wish, now: Instant) -> Option<ToNode> {
     match wish {
         Wish::Submit { number, body, on_queued, on_reply, place } => {
             let on_queued = Some(on_queued);
-            session.submit(number, Unanswered { body, on_queued, on_reply, place })
+            session.submit(number, Unanswered { body, on_queued, on_reply, place }, now)
         }
-        Wish::Query { body, on_answer } => Some(session.query(body, on_answer)),
-        Wish::Subscribe { from, feed } => Some(session.subscribe(from, feed)),
+        Wish::Query { body, on_answer } => Some(session.query(body, on_answer, now)),
+        Wish::Subscribe { from, feed } => Some(session.subscribe(from, feed, now)),
     }
 }

@@ -97,6 +97,18 @@ impl Reader {
         self.read().await
     }
 
+    /// The first message of which `pick` makes something. Safe to abandon while it waits.
+    pub(super) async fn find<T>(
+        &mut self,
+        pick: impl Fn(FromNode) -> Option<T>,
+    ) -> Result<T, LinkError> {
+        loop {
+            if let Some(picked) = pick(self.next().await?) {
+                return Ok(picked);
+            }
+        }
+    }
+
     async fn read<T: DeserializeOwned>(&mut self) -> Result<T, LinkError> {
         let broken = |why: String| LinkError::Broken(self.address.clone(), why);
         match self.frames.next().await {

@@ -3,11 +3,13 @@
 //! A [`Client`] keeps each request until its reply is in. It talks to one node at a time: the
 //! leader, if it knows one; any live node otherwise, so that what is decided still arrives. When
 //! the connection breaks, falls silent, or somebody else leads, it turns there and says all that is
-//! unanswered again, in the order of the request numbers. The cluster applies each request at most
-//! once (Ongaro 6.3), so saying it twice is harmless.
+//! unanswered again, in the order of the request numbers; and also where the connection stands, if
+//! an answer is late. The cluster applies each request at most once (Ongaro 6.3), so saying it
+//! twice is harmless.
 //!
-//! The parts: `session` knows what is unanswered and what to say, without a socket; `route` chooses
-//! the node; `driver` holds the connection; [`Probe`] asks one given node.
+//! The parts: `session` knows what is unanswered and what to say, without a socket, and `feed` the
+//! same of the archive; `repeat`, when to say it again; `route` chooses the node; `driver` holds
+//! the connection; [`Probe`] asks one given node.
 //!
 //! Nothing waits for anything it need not wait for: a subscriber that does not read holds up no
 //! reply (its stream pauses, and goes on from where it was), and a node that does not read holds up
@@ -16,8 +18,10 @@
 //! **Architecture invariant:** nothing here knows a ballot, a disk or a service.
 
 mod driver;
+mod feed;
 mod link;
 mod probe;
+mod repeat;
 mod route;
 mod session;
 #[cfg(test)]
@@ -31,6 +35,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use crate::cluster::Cluster;
 use crate::paxos::{ClientId, NodeId, RequestNumber, Slot};
 use crate::wire::client::Entry;
+use crate::wire::drop::Loss;
 use crate::wire::frame::BODY_BYTES_MAX;
 
 pub use link::LinkError;
@@ -115,9 +120,16 @@ impl Client {
     /// background, for as long as it takes. Needs a tokio runtime around it.
     #[must_use]
     pub fn open(cluster: &Cluster, id: ClientId) -> Client {
+        Client::open_lossy(cluster, id, Loss::default())
+    }
+
+    /// As [`Client::open`], and loses that share of what it says, but no hello: a fault to order.
+    #[must_use]
+    pub fn open_lossy(cluster: &Cluster, id: ClientId, loss: Loss) -> Client {
         let (wishes, wished) = mpsc::channel(IN_FLIGHT_MAX);
         let (publish, standing) = watch::channel(Standing::default());
-        tokio::spawn(Driver::new(cluster.clone(), id, wished, publish).run());
+        let dropper = loss.dropper((id.0 >> 64) as u64, id.0 as u64);
+        tokio::spawn(Driver::new(cluster.clone(), id, wished, publish, dropper).run());
         let window = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
         Client { wishes, window, last: Arc::default(), standing }
     }

@@ -42,14 +42,15 @@ impl Probe {
     pub async fn status(&mut self) -> Result<NodeStatus, LinkError> {
         self.asked += 1;
         let asked = self.asked;
-        self.ask(ToNode::Status { id: asked }, |answer| {
+        // Asked again now and then, as the node may have been told to lose what it says.
+        self.ask(ToNode::Status { id: asked }, Some(self.patience / 10), |answer| {
             let FromNode::Status { id, status } = answer else { return None };
             (id == asked).then_some(status)
         })
         .await
     }
 
-    /// Gives an order; the inner error is the node's reason not to obey.
+    /// Gives an order, once; the inner error is the node's reason not to obey.
     ///
     /// # Errors
     ///
@@ -57,7 +58,7 @@ impl Probe {
     pub async fn order(&mut self, order: Order) -> Result<Result<(), String>, LinkError> {
         self.asked += 1;
         let asked = self.asked;
-        self.ask(ToNode::Order { id: asked, order }, |answer| {
+        self.ask(ToNode::Order { id: asked, order }, None, |answer| {
             let FromNode::Done { id, result } = answer else { return None };
             (id == asked).then_some(result)
         })
@@ -82,7 +83,8 @@ impl Probe {
     /// If it does not come in time, as when the node has executed nothing more; the probe is of no
     /// use any more.
     pub async fn page(&mut self, from: Slot) -> Result<Page, LinkError> {
-        self.hear(|told| {
+        // Asked for again now and then, as above.
+        self.hear(ToNode::Subscribe { from }, Some(self.patience / 10), |told| {
             let FromNode::Entries { first, next, entries } = told else { return None };
             (first == from && next > first).then_some(Page { first, next, entries })
         })
@@ -92,21 +94,30 @@ impl Probe {
     async fn ask<T>(
         &mut self,
         question: ToNode,
+        repeat: Option<Duration>,
         is_answer: impl Fn(FromNode) -> Option<T>,
     ) -> Result<T, LinkError> {
         self.link.writer.say(&question);
-        self.hear(is_answer).await
+        self.hear(question, repeat, is_answer).await
     }
 
-    /// Says what is unsaid, and waits for the answer.
-    async fn hear<T>(&mut self, is_answer: impl Fn(FromNode) -> Option<T>) -> Result<T, LinkError> {
+    /// Says what is unsaid, and waits for the answer to a question; asks again now and then.
+    async fn hear<T>(
+        &mut self,
+        question: ToNode,
+        repeat: Option<Duration>,
+        is_answer: impl Fn(FromNode) -> Option<T>,
+    ) -> Result<T, LinkError> {
         let patience = self.patience;
         let asking = async {
-            self.link.writer.flush().await?;
             loop {
-                if let Some(answer) = is_answer(self.link.reader.next().await?) {
-                    return Ok(answer);
+                self.link.writer.flush().await?;
+                let hearing = self.link.reader.find(&is_answer);
+                // What is not repeated ends with all patience.
+                if let Ok(answer) = timeout(repeat.unwrap_or(patience * 2), hearing).await {
+                    return answer;
                 }
+                self.link.writer.say(&question);
             }
         };
         let outcome = timeout(patience, asking).await;

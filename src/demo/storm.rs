@@ -10,6 +10,7 @@ use crate::client::Client;
 use crate::cluster::Cluster;
 use crate::paxos::ClientId;
 use crate::services::chat::Message;
+use crate::wire::drop::Loss;
 
 /// A message that the cluster said is decided, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,9 +60,16 @@ impl Storm {
     /// Starts so many clients. Needs a `LocalSet` around it.
     #[must_use]
     pub fn start(cluster: &Cluster, clients: usize) -> Storm {
+        Storm::lossy(cluster, clients, Loss::default())
+    }
+
+    /// As [`Storm::start`]; each client loses that share of what it says.
+    #[must_use]
+    pub fn lossy(cluster: &Cluster, clients: usize, loss: Loss) -> Storm {
         let shared = Rc::new(RefCell::new(Shared::default()));
         let start = |client| {
-            let session = Client::open(cluster, ClientId(uuid::Uuid::new_v4().as_u128()));
+            let id = ClientId(uuid::Uuid::new_v4().as_u128());
+            let session = Client::open_lossy(cluster, id, loss);
             tokio::task::spawn_local(send_on(client, session, Rc::clone(&shared)))
         };
         let clients = (0..clients).map(start).collect();

@@ -61,6 +61,8 @@ pub struct Rig {
     options: Options,
     cluster: Cluster,
     pub(super) nodes: Vec<Node>,
+    /// What else every node is told on its command line.
+    flags: Vec<String>,
     _ports: Ports,
     // The last field: dropped when nobody writes there any more.
     folder: RunFolder,
@@ -98,10 +100,26 @@ impl Rig {
         // The name is the run's own, so that a stray process of another run is refused.
         let cluster = Cluster { name: folder.name(), election: ELECTION_DEFAULT, nodes };
         let nodes = (0..count).map(|_| Node::default()).collect();
-        let rig = Rig { options, cluster, nodes, _ports: ports, folder };
+        let flags = Vec::new();
+        let rig = Rig { options, cluster, nodes, flags, _ports: ports, folder };
         rig.cluster.write(&rig.cluster_file())?;
         rig.format_stores()?;
         Ok(rig)
+    }
+
+    /// Gives these flags to every node that is started from now on.
+    pub fn set_flags(&mut self, flags: &[&str]) {
+        self.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+    }
+
+    /// Gives the cluster another election timeout, for nodes that are started from now on.
+    ///
+    /// # Errors
+    ///
+    /// If the cluster file cannot be written.
+    pub fn set_election(&mut self, election: Duration) -> Result<(), Error> {
+        self.cluster.election = election;
+        Ok(self.cluster.write(&self.cluster_file())?)
     }
 
     /// Starts a node on its own store, if it is not alive.
@@ -122,6 +140,7 @@ impl Rig {
         if self.options.allow_faults {
             args.push("--allow-faults".to_owned());
         }
+        args.extend(self.flags.iter().cloned());
         let log = self.log_file(node);
         let process = Process::spawn(&self.options.program, args, Output::Nowhere, &log)
             .map_err(|error| Error::System("cannot start a node", error))?;

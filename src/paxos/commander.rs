@@ -25,7 +25,10 @@ pub(super) struct Commander {
     watermark: Slot,
     in_flight: VecDeque<InFlight>,
     in_flight_bytes: usize,
-    /// Slots left empty on purpose: ranges `from..to`.
+    /// Runs that are decided above a hole. Learner sync ends at the hole, so a node that missed one
+    /// of these can get it, and with it vote for what follows, from here alone.
+    kept: Vec<InFlight>,
+    /// Slots left empty on purpose: ranges `from..to`, apart and ascending.
     holes: Vec<(Slot, Slot)>,
 }
 
@@ -47,6 +50,7 @@ impl Commander {
             watermark: first,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
+            kept: Vec::new(),
             holes: Vec::new(),
         }
     }
@@ -89,8 +93,10 @@ impl Commander {
     pub(super) fn skip(&mut self, count: u64) {
         let from = self.next;
         self.next = from.plus(count);
-        if count > 0 {
-            self.holes.push((from, self.next));
+        match self.holes.last_mut() {
+            Some((_, to)) if *to == from => *to = self.next,
+            Some(_) | None if count > 0 => self.holes.push((from, self.next)),
+            Some(_) | None => (),
         }
     }
 
@@ -99,41 +105,37 @@ impl Commander {
         if accepted.ballot != self.ballot {
             return false;
         }
-        for InFlight { run, voters } in &mut self.in_flight {
+        for InFlight { run, voters } in self.kept.iter_mut().chain(&mut self.in_flight) {
             if accepted.from <= run.first && run.end() <= accepted.up_to {
                 voters.insert(from, accepted.seal.incarnation);
             }
         }
         let before = self.watermark;
-        while let Some(InFlight { run, voters }) = self.in_flight.front()
-            && voters.len() >= self.quorum
+        while let Some(sent) = self.in_flight.pop_front_if(|sent| sent.voters.len() >= self.quorum)
         {
-            self.watermark = run.end();
+            self.watermark = sent.run.end();
             // Above a hole what is decided still counts: a Promise lists it all.
             if self.holes.is_empty() {
-                self.in_flight_bytes -= weight(run);
+                self.in_flight_bytes -= weight(&sent.run);
+            } else {
+                self.kept.push(sent);
             }
-            self.in_flight.pop_front();
         }
         self.watermark > before
     }
 
     /// Drops the votes of a store that a newer one of the same node replaced.
     pub(super) fn forget(&mut self, node: NodeId, older_than: Incarnation) {
-        for InFlight { voters, .. } in &mut self.in_flight {
+        for InFlight { voters, .. } in self.kept.iter_mut().chain(&mut self.in_flight) {
             voters.retain(|from, incarnation| *from != node || *incarnation >= older_than);
         }
     }
 
-    /// What a node has not voted for and is not decided yet, to be sent once more.
+    /// What a node has not voted for and learner sync cannot give it, to be sent once more.
     pub(super) fn missing(&self, node: NodeId) -> impl Iterator<Item = Accept> {
-        let missing = self.in_flight.iter().filter(move |sent| !sent.voters.contains_key(&node));
+        let sent = self.kept.iter().chain(&self.in_flight);
+        let missing = sent.filter(move |sent| !sent.voters.contains_key(&node));
         missing.map(|sent| Accept { run: sent.run.clone(), watermark: self.watermark })
-    }
-
-    /// Whether anything proposed is undecided.
-    pub(super) fn is_waiting(&self) -> bool {
-        !self.in_flight.is_empty()
     }
 
     /// Whether a slot above a deliberate hole is decided.
@@ -205,6 +207,38 @@ mod tests {
         commander.on_accepted(NodeId(0), &accepted(3, 5, 10));
         commander.on_accepted(NodeId(1), &accepted(3, 5, 10));
         assert!(commander.has_decided_above_a_hole());
+    }
+
+    #[test]
+    fn holes_side_by_side_are_one() {
+        let mut commander = commander();
+        commander.skip(0);
+        commander.skip(1);
+        commander.skip(2);
+        commander.propose(vec![Command::Noop]);
+        commander.skip(1);
+        assert_eq!(commander.holes(), [(Slot(5), Slot(8)), (Slot(9), Slot(10))]);
+    }
+
+    /// Bug that turns it red: to forget a run as soon as a quorum has it, also above a hole.
+    #[test]
+    fn what_is_decided_above_a_hole_is_sent_to_whom_it_misses() {
+        let mut commander = commander();
+        commander.propose(vec![Command::Noop]);
+        for node in [0, 1] {
+            commander.on_accepted(NodeId(node), &accepted(3, 5, 6));
+        }
+        assert_eq!(commander.missing(NodeId(2)).count(), 0, "learner sync gives it");
+        commander.skip(1);
+        let above = commander.propose(vec![Command::Noop]);
+        for node in [0, 1] {
+            commander.on_accepted(NodeId(node), &accepted(3, 5, 8));
+        }
+        assert_eq!(commander.watermark(), Slot(8));
+        let missing: Vec<Accept> = commander.missing(NodeId(2)).collect();
+        assert_eq!(missing, [Accept { watermark: Slot(8), ..above }]);
+        commander.on_accepted(NodeId(2), &accepted(3, 6, 8));
+        assert_eq!(commander.missing(NodeId(2)).count(), 0);
     }
 
     #[test]

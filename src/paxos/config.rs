@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::ballot::{Incarnation, NodeId};
+use super::ballot::{Ballot, Incarnation, NodeId, Slot};
 
 /// Everything that a replica knows and does not learn.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,9 @@ pub struct Config {
     pub limits: Limits,
     /// Seeds the jitter.
     pub seed: u64,
+    /// Slots that the primary of the first view leaves out when it proposes what is new (a fault
+    /// to order).
+    pub skip_slots: BTreeSet<Slot>,
 }
 
 /// Timeouts in ticks (a server counts one tick a millisecond). All follow from the election
@@ -102,7 +105,15 @@ impl Config {
             timing,
             limits: Limits::default(),
             seed: u64::from(node.0),
+            skip_slots: BTreeSet::new(),
         }
+    }
+
+    /// The first slot at or above `from` that the owner of this ballot leaves out. Only that of the
+    /// first view leaves out any: whoever comes later fills what it finds.
+    pub(super) fn left_out(&self, ballot: Ballot, from: Slot) -> Option<Slot> {
+        let is_first_view = ballot.view(self.members) == 0;
+        self.skip_slots.range(from..).next().copied().filter(|_| is_first_view)
     }
 
     /// How many members are a majority.
@@ -163,6 +174,18 @@ mod tests {
         let mut behind_a_witness = config(2);
         behind_a_witness.witnesses.insert(NodeId(1));
         assert_eq!(behind_a_witness.ring_distance(Some(NodeId(0))), 1);
+    }
+
+    #[test]
+    fn only_the_first_view_leaves_slots_out() {
+        let mut config = Config::new(NodeId(0), Incarnation(1), 3, Timing::from_election(400));
+        config.skip_slots = [Slot(2), Slot(5)].into();
+        let ballot =
+            |round, node| Ballot { round, node: NodeId(node), incarnation: Incarnation(1) };
+        let ahead = [0, 2, 3, 6].map(|from| config.left_out(ballot(0, 0), Slot(from)));
+        assert_eq!(ahead, [Some(Slot(2)), Some(Slot(2)), Some(Slot(5)), None]);
+        assert_eq!(config.left_out(ballot(0, 1), Slot(0)), None, "view 1");
+        assert_eq!(config.left_out(ballot(1, 0), Slot(0)), None, "view 3");
     }
 
     #[test]

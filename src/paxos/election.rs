@@ -50,8 +50,10 @@ impl Election {
                 election.grace_until = now + config.timing.reach_ticks;
                 election.wait_in_ring(config, Some(ballot.node), now, config.timing.election_ticks);
             }
-            // Nobody can have led yet whom this node promised anything: no silence to wait for.
-            None => election.wait_in_ring(config, None, now, 0),
+            // Nobody can have led yet whom this node promised anything, so the first in the ring
+            // waits for no silence. The others give its process time to start.
+            None if config.ring_distance(None) == 1 => election.wait_in_ring(config, None, now, 0),
+            None => election.wait_in_ring(config, None, now, config.timing.election_ticks),
         }
         election
     }

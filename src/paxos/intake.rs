@@ -86,6 +86,11 @@ impl Intake {
         self.waiting.push_back(Waiting::Skip(count));
     }
 
+    /// Whether a request comes next.
+    pub(super) fn is_request_next(&self) -> bool {
+        matches!(self.waiting.front(), Some(Waiting::Request(_)))
+    }
+
     /// What to do next, at most `room` bytes but at least one command; `None` if nothing waits.
     pub(super) fn next(&mut self, room: usize, slots: u64) -> Option<Next> {
         let mut commands = Vec::new();

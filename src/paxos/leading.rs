@@ -94,6 +94,13 @@ impl Replica {
             if room == 0 || slots == 0 {
                 return None;
             }
+            let next = lead.commander.next();
+            let left_out = self.config.left_out(lead.ballot, next);
+            if left_out == Some(next) && lead.intake.is_request_next() {
+                lead.commander.skip(1);
+                continue;
+            }
+            let slots = left_out.map_or(slots, |end| slots.min(end.since(next)));
             match lead.intake.next(room, slots)? {
                 Next::Skip(count) => lead.commander.skip(count),
                 Next::Commands(commands) => {
@@ -102,6 +109,15 @@ impl Replica {
                 }
             }
         }
+    }
+
+    /// Whether one of the holes is to stay for as long as this view lasts. To heal any of them
+    /// would end it.
+    fn leaves_out_slots(&self) -> bool {
+        let Office::Lead(lead) = &self.office else { return false };
+        lead.commander.holes().iter().any(|(from, to)| {
+            self.config.left_out(lead.ballot, *from).is_some_and(|slot| slot < *to)
+        })
     }
 
     /// Sends a run to all, itself included: its own vote counts once it is on its own disk.
@@ -126,7 +142,7 @@ impl Replica {
         let Office::Lead(lead) = &mut self.office else { return };
         if lead.commander.on_accepted(from, accepted) {
             let (ballot, watermark) = (lead.ballot, lead.commander.watermark());
-            let heal = lead.commander.has_decided_above_a_hole();
+            let heal = lead.commander.has_decided_above_a_hole() && !self.leaves_out_slots();
             self.on_watermark(ballot, watermark, fx);
             if heal {
                 self.heal(fx);
@@ -165,7 +181,7 @@ impl Replica {
             self.election.wait(&self.config, self.now);
             return;
         }
-        if lead.commander.is_waiting() && self.now >= lead.retry_at {
+        if self.now >= lead.retry_at {
             lead.retry_at = self.now + timing.heartbeat_ticks * 2;
             for peer in self.config.peers() {
                 for accept in lead.commander.missing(peer) {

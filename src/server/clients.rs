@@ -21,6 +21,7 @@ use super::{Desk, Progress};
 use crate::paxos::{ClientId, NodeId, Slot};
 use crate::transport::Frames;
 use crate::wire::client::{Entry, FromNode, Order, ToNode};
+use crate::wire::drop::Dropper;
 use crate::wire::frame;
 
 /// How long one write may take.
@@ -53,6 +54,7 @@ pub(super) async fn serve(
         answers,
         subscribed,
         sink: FramedWrite::new(writing, frame::codec(frame::ANSWER_BYTES_MAX)),
+        dropper: desk.dropper(),
         leader,
         cursor: None,
         fetch: None,
@@ -139,6 +141,7 @@ struct Writer {
     answers: mpsc::UnboundedReceiver<Answer>,
     subscribed: mpsc::Receiver<Slot>,
     sink: Sink,
+    dropper: Dropper,
     /// The leader that the client was told of last.
     leader: Option<NodeId>,
     /// Where the next page of the archive begins, for a client that wants it.
@@ -225,6 +228,9 @@ impl Writer {
         self.has_spoken = true;
         let writing = async {
             for frame in sealed {
+                if self.dropper.drops() {
+                    continue;
+                }
                 self.sink.feed(frame).await?;
             }
             SinkExt::<Bytes>::flush(&mut self.sink).await

@@ -21,8 +21,10 @@ mod strangers;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -37,6 +39,7 @@ use crate::transport::incoming::{Ear, Identity, Incoming, greet, hear_peer};
 use crate::transport::listener::{self, listen};
 use crate::transport::outgoing::{Outgoing, to_all};
 use crate::transport::prepare;
+use crate::wire::drop::{Dropper, Loss};
 use drive::Drive;
 use jobs::{Job, Lane};
 use log_file::LogFile;
@@ -62,6 +65,19 @@ pub struct Options {
     pub allow_faults: bool,
     /// Where it writes what it has executed, for people; and how each entry of the archive reads.
     pub log_file: Option<(PathBuf, LineOf)>,
+    /// Slots that it leaves out as primary of the first view.
+    pub skip_slots: BTreeSet<Slot>,
+    /// What it loses of what it says.
+    pub loss: Loss,
+}
+
+impl Options {
+    /// A member that runs as it should, on this store.
+    #[must_use]
+    pub fn new(node: NodeId, incarnation: Incarnation) -> Options {
+        let (skip_slots, loss) = (BTreeSet::new(), Loss::default());
+        Options { node, incarnation, allow_faults: false, log_file: None, skip_slots, loss }
+    }
 }
 
 /// Why a server stopped.
@@ -105,6 +121,19 @@ struct Desk {
     progress: watch::Receiver<Progress>,
     peers: Arc<Vec<Peer>>,
     clients: Arc<Semaphore>,
+    loss: Loss,
+    /// Clients greeted so far.
+    greeted: Arc<AtomicU64>,
+}
+
+impl Desk {
+    /// What decides which answers of one connection are lost: another each time, or a client that
+    /// comes back would lose the same again.
+    fn dropper(&self) -> Dropper {
+        let connection = self.greeted.fetch_add(1, Ordering::Relaxed);
+        let links_of_clients = u64::from(u16::MAX) + 1;
+        self.loss.dropper(u64::from(self.identity.node.0), links_of_clients + connection)
+    }
 }
 
 /// Another node.
@@ -164,7 +193,7 @@ where
     let (jobs, news, inbox) = jobs::queue();
     let first = Progress { applied: node.applied(), ..Progress::default() };
     let (publish, progress) = watch::channel(first);
-    let ways = to_all(&cluster.nodes, &identity);
+    let ways = to_all(&cluster.nodes, &identity, options.loss);
     let peer =
         |(id, way): &(NodeId, Outgoing)| Peer { id: *id, way: way.clone(), ear: Ear::default() };
     let peers = Arc::new(ways.iter().map(peer).collect());
@@ -177,7 +206,8 @@ where
     let mut scribe = Scribe::start(log_file, jobs.clone(), progress.clone())?;
     let clients = Arc::new(Semaphore::new(CLIENTS_MAX));
     let allow_faults = options.allow_faults;
-    let desk = Desk { identity, allow_faults, jobs, news, progress, peers, clients };
+    let (loss, greeted) = (options.loss, Arc::default());
+    let desk = Desk { identity, allow_faults, jobs, news, progress, peers, clients, loss, greeted };
     let outcome = tokio::select! {
         () = accept_all(listener, desk.clone()) => unreachable!("accepting never ends"),
         outcome = &mut end => outcome,
@@ -220,6 +250,7 @@ fn config(cluster: &Cluster, options: &Options) -> Config {
     let mut config = Config::new(options.node, options.incarnation, cluster.members(), timing);
     config.witnesses = cluster.witnesses();
     config.seed = fastrand::u64(..);
+    config.skip_slots = options.skip_slots.clone();
     config
 }
 

@@ -69,8 +69,7 @@ impl Rig {
         for (node, listener) in (0..).map(NodeId).zip(listeners) {
             let (stop, stopped) = oneshot::channel();
             let (cluster, wal) = (rig.cluster.clone(), wal(node));
-            let options =
-                Options { node, incarnation: Incarnation(1), allow_faults, log_file: None };
+            let options = Options { allow_faults, ..Options::new(node, Incarnation(1)) };
             rig.servers.push(tokio::spawn(async move {
                 let stopped = async {
                     let _ = stopped.await;

@@ -47,6 +47,8 @@ pub struct Load {
     pub window_runs: usize,
     /// The mean time between orders to leave slots empty.
     pub skip_ticks: u64,
+    /// Slots that the primary of the first view leaves out.
+    pub skip_slots: Vec<u64>,
 }
 
 /// What happens to messages.
@@ -154,6 +156,7 @@ impl Weather {
                 crash_ticks: 0,
                 window_runs: 4,
                 skip_ticks: 0,
+                skip_slots: Vec::new(),
             },
             network: Network {
                 delay_ticks: 1 + election_ticks / 16,
@@ -206,6 +209,12 @@ fn length(rng: &mut Rng, most: u64) -> u64 {
     1 + (most as f64 * 10f64.powf(-2.0 * rng.f64())) as u64
 }
 
+/// Up to three of the first slots; none, seven times in eight.
+fn skip_slots(rng: &mut Rng) -> Vec<u64> {
+    let count = if rng.u8(0..8) == 0 { rng.usize(1..=3) } else { 0 };
+    (0..count).map(|_| rng.u64(0..12)).collect()
+}
+
 impl Load {
     fn draw(rng: &mut Rng, election_ticks: u64) -> Load {
         let clients = rng.u16(1..=4);
@@ -219,6 +228,7 @@ impl Load {
             crash_ticks: mean(rng, election_ticks * 8),
             window_runs: rng.usize(1..=4),
             skip_ticks: if rng.u8(0..4) == 0 { mean(rng, election_ticks * 4) } else { 0 },
+            skip_slots: skip_slots(rng),
         }
     }
 }

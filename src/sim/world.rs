@@ -16,7 +16,7 @@ use super::trace::{self, Line, Sink, Trace};
 use super::weather::Weather;
 use crate::node::{Event, Node, Output};
 use crate::paxos::{
-    ClientId, Config, Envelope, Incarnation, Message, Network, NodeId, Released, Timing,
+    ClientId, Config, Envelope, Incarnation, Message, Network, NodeId, Released, Slot, Timing,
 };
 use crate::wire::codec;
 
@@ -325,6 +325,9 @@ impl World {
         let mut config = Config::new(node, Incarnation(1), self.weather.members, timing);
         config.seed = self.rng.u64(..);
         config.limits.window_runs = self.weather.load.window_runs;
+        if self.faults {
+            config.skip_slots = self.weather.load.skip_slots.iter().copied().map(Slot).collect();
+        }
         let disk = &self.disks[index];
         let opened = Node::open(config, disk.clone(), Room::default());
         let verdict = match &opened {

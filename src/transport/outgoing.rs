@@ -20,6 +20,7 @@ use super::incoming::Identity;
 use super::{Frames, HELLO_PATIENCE, prepare};
 use crate::cluster::Member;
 use crate::paxos::{Command, Envelope, Message, NodeId};
+use crate::wire::drop::{Dropper, Loss};
 use crate::wire::frame;
 use crate::wire::hello::{Caller, Greeting, Hello};
 
@@ -69,14 +70,15 @@ struct Shared {
 }
 
 impl Outgoing {
-    /// Starts to keep up a connection to `peer`, for as long as there are clones of this.
+    /// Starts to keep up a connection to `peer`, for as long as there are clones of this. What
+    /// `dropper` says is lost on the way.
     #[must_use]
-    pub fn start(peer: Member, me: Identity) -> Outgoing {
+    pub fn start(peer: Member, me: Identity, dropper: Dropper) -> Outgoing {
         let (queue, messages) = mpsc::channel(QUEUE_MESSAGES_MAX);
         let shared = Arc::new(Shared::default());
         let batch = Vec::with_capacity(BATCH);
         let dialler =
-            Dialler { peer, me, messages, batch, shared: Arc::clone(&shared), told: None };
+            Dialler { peer, me, messages, batch, dropper, shared: Arc::clone(&shared), told: None };
         tokio::spawn(dialler.run());
         Outgoing { queue, shared }
     }
@@ -155,6 +157,7 @@ struct Dialler {
     messages: mpsc::Receiver<Waiting>,
     /// Taken from the queue and not yet written.
     batch: Vec<Waiting>,
+    dropper: Dropper,
     shared: Arc<Shared>,
     /// The refusal that was logged last: once is enough.
     told: Option<String>,
@@ -249,6 +252,9 @@ impl Dialler {
             }
             bytes.clear();
             for Waiting { envelope, .. } in &self.batch {
+                if self.dropper.drops() {
+                    continue;
+                }
                 let sealed = frame::seal(envelope);
                 if sealed.len() > frame::PEER_BYTES_MAX {
                     let (kind, len) = (envelope.message.kind(), sealed.len());
@@ -301,9 +307,13 @@ fn jitter(wait: Duration) -> Duration {
     wait.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
-/// The ways to all peers, by their ids.
+/// The ways to all peers, by their ids; each loses that share.
 #[must_use]
-pub fn to_all(members: &[Member], me: &Identity) -> Vec<(NodeId, Outgoing)> {
+pub fn to_all(members: &[Member], me: &Identity, loss: Loss) -> Vec<(NodeId, Outgoing)> {
     let others = members.iter().filter(|member| member.id != me.node);
-    others.map(|member| (member.id, Outgoing::start(member.clone(), me.clone()))).collect()
+    let way = |member: &Member| {
+        let dropper = loss.dropper(u64::from(me.node.0), u64::from(member.id.0));
+        (member.id, Outgoing::start(member.clone(), me.clone(), dropper))
+    };
+    others.map(way).collect()
 }

@@ -18,6 +18,7 @@ use crate::paxos::{
     Accept, Ballot, Canvass, ClientId, Command, Envelope, Incarnation, Message, NodeId, Request,
     RequestNumber, Run, Slot,
 };
+use crate::wire::drop::Loss;
 use crate::wire::frame;
 use crate::wire::hello::{Caller, Hello};
 
@@ -51,6 +52,10 @@ async fn port() -> (TcpListener, Member) {
     (listener, Member { id: NodeId(1), address, witness: false })
 }
 
+fn start(peer: Member) -> Outgoing {
+    Outgoing::start(peer, identity("room", 0), Loss::default().dropper(0, 1))
+}
+
 /// Takes a call of the peer and greets it.
 async fn answer(listener: &TcpListener) -> Frames {
     let (stream, _) = within(listener.accept()).await.expect("a call");
@@ -73,6 +78,41 @@ async fn first_words(outgoing: &Outgoing, events: &mut mpsc::UnboundedReceiver<E
     }
 }
 
+/// Bugs that turn it red: a hello that is lost; a loss that breaks the connection, or that never
+/// leaves the queue.
+#[tokio::test]
+async fn a_share_is_lost_and_the_connection_stays() {
+    let (listener, peer) = port().await;
+    let loss = Loss::new(0.5, 7).expect("a share");
+    let outgoing = Outgoing::start(peer, identity("room", 0), loss.dropper(0, 1));
+    let frames = answer(&listener).await;
+    let (sink, mut events) = mpsc::unbounded_channel();
+    let hearing = tokio::spawn(async move {
+        let (me, ear) = (identity("room", 1), Ear::default());
+        hear_peer(NodeId(0), &me, frames, &ear, &Events(sink)).await.expect("well-formed");
+    });
+    first_words(&outgoing, &mut events).await;
+    (1..1000).for_each(|round| outgoing.send(canvass(round)));
+    within(async {
+        while outgoing.pending() > 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    drop(outgoing);
+    within(hearing).await.expect("ends");
+    let mut heard = Vec::new();
+    while let Ok(event) = events.try_recv() {
+        if matches!(event, Event::Reset(_)) {
+            assert!(events.is_empty(), "once, at the end");
+        } else {
+            heard.push(round(Some(event)));
+        }
+    }
+    heard.retain(|round| *round > 0);
+    assert!(heard.is_sorted() && (400..600).contains(&heard.len()), "{} of 999", heard.len());
+}
+
 fn round(event: Option<Event>) -> u64 {
     match event {
         Some(Event::Message(Envelope { message: Message::Canvass(canvass), .. })) => canvass.round,
@@ -85,7 +125,7 @@ fn round(event: Option<Event>) -> u64 {
 #[tokio::test]
 async fn messages_arrive_in_order_and_the_end_is_noticed() {
     let (listener, peer) = port().await;
-    let outgoing = Outgoing::start(peer, identity("room", 0));
+    let outgoing = start(peer);
     let frames = answer(&listener).await;
     let (sink, mut events) = mpsc::unbounded_channel();
     let hearing = tokio::spawn(async move {
@@ -116,7 +156,7 @@ async fn messages_arrive_in_order_and_the_end_is_noticed() {
 #[tokio::test]
 async fn a_peer_that_does_not_read_costs_bounded_memory_and_then_its_connection() {
     let (listener, peer) = port().await;
-    let outgoing = Outgoing::start(peer, identity("room", 0));
+    let outgoing = start(peer);
     let stopped = answer(&listener).await;
     let body = bytes::Bytes::from(vec![7; 128 << 10]);
     let accept = |number| {
@@ -177,7 +217,7 @@ async fn a_newer_connection_of_a_peer_ends_the_older_one_first() {
             hear_peer(NodeId(0), &me, frames, &ear, &*sink).await.expect("well-formed");
         })
     };
-    let old = Outgoing::start(peer.clone(), identity("room", 0));
+    let old = start(peer.clone());
     let ending = hear(answer(&listener).await);
     first_words(&old, &mut events).await;
     while let Ok(event) = events.try_recv() {

@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod codec;
+pub mod drop;
 pub mod frame;
 pub mod hello;
 

@@ -26,7 +26,7 @@ fn the_scripts() {
     let files = std::fs::read_dir(folder).expect("the folder of scripts");
     let mut paths: Vec<_> = files.map(|file| file.expect("readable").path()).collect();
     paths.sort();
-    assert!(paths.len() >= 28, "the book is whole: {} scripts", paths.len());
+    assert!(paths.len() >= 34, "the book is whole: {} scripts", paths.len());
     for path in paths {
         println!("{}", path.display());
         goldenscript::run(&mut Script::default(), &path).expect("a script that can be read");
@@ -86,12 +86,18 @@ impl Script {
         }
     }
 
-    /// `cluster MEMBERS [window=RUNS] [chunk=BYTES]`: a new one, all nodes with empty disks.
+    /// `cluster MEMBERS [window=RUNS] [slots=WINDOW] [chunk=BYTES] [skip=SLOT,..]`: a new one, all
+    /// nodes with empty disks.
     fn cluster(&mut self, words: &[&str], keys: &[(&str, &str)]) -> Outcome {
         self.rig = Rig::new(first(words)?.parse()?);
         for (key, value) in keys {
             match *key {
                 "window" => self.rig.limits.window_runs = value.parse()?,
+                "slots" => self.rig.limits.window_slots = value.parse()?,
+                "skip" => {
+                    let slots = value.split(',').map(|slot| Ok(Slot(slot.parse()?)));
+                    self.rig.skip_slots = slots.collect::<Result<_, Box<dyn Error>>>()?;
+                }
                 "chunk" => self.rig.limits.chunk_bytes = value.parse()?,
                 unknown => return Err(format!("no such setting: {unknown}").into()),
             }

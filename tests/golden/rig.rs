@@ -1,7 +1,7 @@
 //! A cluster in memory that does nothing by itself: no message moves, no time passes unless told.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::rc::Rc;
@@ -72,6 +72,8 @@ struct Live {
 #[derive(Debug, Default)]
 pub(super) struct Rig {
     pub(super) limits: Limits,
+    /// What the primary of the first view leaves out.
+    pub(super) skip_slots: BTreeSet<Slot>,
     /// Who can talk to whom; no groups: everybody to everybody.
     pub(super) groups: Vec<Vec<NodeId>>,
     disks: Vec<Disk>,
@@ -108,6 +110,7 @@ impl Rig {
         let timing = Timing { jitter_ticks: 0, ..Timing::from_election(80) };
         let mut config = Config::new(node, Incarnation(1), members, timing);
         config.limits = self.limits;
+        config.skip_slots = self.skip_slots.clone();
         let mut disk = self.disks[index].clone();
         let state = disk.load()?;
         let mut applied = BTreeMap::new();

@@ -89,6 +89,7 @@ fn statuses() -> Result<(), Failed> {
     fs::write(&other, one.toml("hall"))?;
     fails(&["no-such-command".to_owned()], 64, "no-such-command")?;
     fails(&["status".to_owned()], 64, "which cluster?")?;
+    fails(&["chat".to_owned(), "--drop=1.5".to_owned()], 64, "a share lies between 0 and 1")?;
     fails(&one.args("node", &missing, &store), 66, "none.toml")?;
     fails(&one.args("node", &bad, &store), 78, "line 2")?;
     fails(&one.args("node", &file, &store), 66, "no store here")?;

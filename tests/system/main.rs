@@ -15,6 +15,7 @@ mod growth;
 mod kills;
 mod local;
 mod logs;
+mod loss;
 mod master;
 mod need;
 mod node_disk;
@@ -24,6 +25,7 @@ mod run;
 mod scale;
 mod scripts;
 mod shutdown_ioctl;
+mod skip_slot;
 mod small;
 mod store;
 mod strace;
@@ -77,10 +79,12 @@ fn trials() -> Vec<Trial> {
         kills::trials(),
         local::trials(),
         logs::trials(),
+        loss::trials(),
         master::trials(),
         node_disk::trials(),
         power::trials(),
         scripts::trials(),
+        skip_slot::trials(),
         store::trials(),
         strace_node::trials(),
     ];
