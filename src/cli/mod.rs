@@ -9,6 +9,7 @@ mod exit;
 mod grade;
 mod harmless;
 mod inspect;
+mod load;
 mod logging;
 mod master;
 mod node;

@@ -5,6 +5,7 @@
 //! on once, in order, whatever pages arrive.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use bytes::Bytes;
 use tokio::sync::mpsc::error::TrySendError;
@@ -22,6 +23,9 @@ pub(super) struct Session {
     queries_asked: u64,
     feed: Option<Feed>,
     lost: bool,
+    /// The last request that was ever said again: a request is counted once as such.
+    last_retried: RequestNumber,
+    retried: u64,
 }
 
 /// A request whose reply is not in.
@@ -83,6 +87,8 @@ impl Session {
             queries_asked: 0,
             feed: None,
             lost: false,
+            last_retried: RequestNumber(0),
+            retried: 0,
         }
     }
 
@@ -121,6 +127,11 @@ impl Session {
     pub(super) fn everything(&mut self) -> Vec<ToNode> {
         // Nobody waits for a read whose asker has gone.
         self.queries.retain(|_, query| !query.on_answer.is_closed());
+        let anew = self.requests.range((Bound::Excluded(self.last_retried), Bound::Unbounded));
+        self.retried += anew.count() as u64;
+        if let Some((last, _)) = self.requests.last_key_value() {
+            self.last_retried = self.last_retried.max(*last);
+        }
         let requests = self.requests.keys().filter_map(|number| self.request(*number));
         let queries = self.queries.iter();
         let queries =
@@ -137,6 +148,11 @@ impl Session {
     /// How many requests are unanswered.
     pub(super) fn unanswered(&self) -> usize {
         self.requests.len()
+    }
+
+    /// How many requests were said more than once.
+    pub(super) fn retried(&self) -> u64 {
+        self.retried
     }
 
     /// Whether anything is unanswered.
@@ -330,12 +346,14 @@ mod tests {
         let _first = rig.submit(1);
         let (_, mut second) = rig.submit(2);
         let _third = rig.submit(3);
+        assert_eq!(rig.session.retried(), 0);
         assert_eq!(rig.again(), [(1, 1), (2, 1), (3, 1)]);
         rig.reply(2, 40);
         assert_eq!(second.try_recv().expect("a reply").expect("applied").slot, Slot(40));
         assert_eq!(rig.again(), [(1, 1), (3, 1)], "1 is still the low-water mark");
         rig.reply(1, 41);
         assert_eq!(rig.again(), [(3, 3)]);
+        assert_eq!(rig.session.retried(), 3, "each is counted once, however often it is said");
         assert_eq!(rig.window.available_permits(), 7, "answered requests leave the window");
         assert_eq!(rig.reply(1, 41), Advice::Stay, "a reply twice is no news");
     }
