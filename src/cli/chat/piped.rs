@@ -79,6 +79,7 @@ impl Pipe<'_> {
     }
 
     async fn send(&mut self, text: &[u8]) -> Result<(), Failure> {
+        self.open.is_reading_paused = true;
         let submit = self.client.submit(super::message(self.name, text));
         tokio::pin!(submit);
         // While too many are unanswered, go on printing.
@@ -145,6 +146,8 @@ type Answered = Pin<Box<dyn Future<Output = (u64, Result<Reply, Error>)>>>;
 /// What was sent and is not acknowledged.
 struct Open {
     replies: FuturesOrdered<Answered>,
+    /// One more is in hand, and not yet taken by the client library.
+    is_reading_paused: bool,
     sent: usize,
     /// The slot of the last reply.
     last: Option<Slot>,
@@ -168,7 +171,17 @@ impl Open {
     fn new(wait: Duration, follows: bool, verbose: bool) -> Open {
         let replies = FuturesOrdered::new();
         let since = (Instant::now(), SystemTime::now());
-        Open { replies, sent: 0, last: None, since, is_told: false, wait, follows, verbose }
+        Open {
+            replies,
+            is_reading_paused: false,
+            sent: 0,
+            last: None,
+            since,
+            is_told: false,
+            wait,
+            follows,
+            verbose,
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -180,6 +193,7 @@ impl Open {
             self.since = (Instant::now(), SystemTime::now());
         }
         self.sent += 1;
+        self.is_reading_paused = false;
         let number = ticket.number;
         self.replies.push_back(Box::pin(async move { (number, ticket.reply().await) }));
     }
@@ -199,13 +213,15 @@ impl Open {
     }
 
     fn take(&mut self, event: Event) -> Result<(), Failure> {
-        let (open, sent) = (self.replies.len(), self.sent);
+        let in_hand = usize::from(self.is_reading_paused);
+        let (open, sent) = (self.replies.len() + in_hand, self.sent + in_hand);
         match event {
             Event::Answered(number, reply) => self.on_reply(number, reply),
             Event::Quiet => {
                 self.is_told = true;
                 let at = clock(self.since.1);
-                tell(&format!("no quorum since {at}: {open} of {sent} messages undecided"));
+                let paused = if self.is_reading_paused { "; reading has paused" } else { "" };
+                tell(&format!("no quorum since {at}: {open} of {sent} undecided{paused}"));
                 Ok(())
             }
             Event::Late => {
