@@ -147,7 +147,8 @@ impl Loop {
         }
     }
 
-    /// Each message is another, so that one that is decided twice can be seen in the log.
+    /// Each message is another, so that one that is decided twice can be seen in the log; but for
+    /// sizes that are too small for a number.
     fn message(&self, number: u64) -> Bytes {
         let mut text = format!("{number} ").into_bytes();
         text.resize(self.load.size, b'x');
@@ -170,6 +171,9 @@ impl Tally {
 
     /// The percentiles of the latency, for people.
     pub(super) fn latency(&self) -> String {
+        if self.latency_us.is_empty() {
+            return "no latency to tell".to_owned();
+        }
         let mut text = "latency in microseconds: ".to_owned();
         for (name, quantile) in QUANTILES {
             text += &format!("{name} {}, ", self.latency_us.value_at_quantile(quantile));
@@ -194,6 +198,7 @@ mod tests {
     #[test]
     fn tallies_add_up_and_tell_their_percentiles() {
         let mut all = Tally::new();
+        assert_eq!(all.latency(), "no latency to tell");
         for part in [1..=500, 501..=1000] {
             let mut one = Tally { sent: 501, acknowledged: 500, retried: 3, ..Tally::new() };
             part.for_each(|us| one.latency_us.saturating_record(us));

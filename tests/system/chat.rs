@@ -36,6 +36,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The status for "no quorum".
 const UNAVAILABLE: i32 = 69;
 
+/// How a line is told apart that is not of the log, where colours are welcome.
+const DIMMED: &str = "\u{1b}[2m";
+
+/// What the editor says to a terminal that it puts back into the state it was in.
+const GIVEN_BACK: &str = "\u{1b}[?2004l";
+
 /// A cluster of three, and the clients that come to it.
 struct Room {
     runtime: Runtime,
@@ -92,21 +98,24 @@ impl Room {
     }
 
     /// A client at a terminal, under the name of ann.
-    fn ann(&self, term: &str) -> Result<PtySession, Failed> {
+    fn ann(&self, variables: &[(&str, &str)]) -> Result<PtySession, Failed> {
         let mut command = self.chat(&["--name", "ann", "--verbose"]);
-        command.env("TERM", term);
+        command.envs(variables.iter().copied());
         let patience = u64::try_from(PATIENCE.as_millis())?;
         let mut session = spawn_command(command, Some(patience))?;
         session.process_mut().set_kill_timeout(Some(5_000));
         Ok(session)
     }
 
-    /// Somebody else says one line, and goes.
-    fn bob(&self, line: &str) -> Result<(), Failed> {
-        let mut child = self.chat(&["--name", "bob"]).stdin(Stdio::piped()).spawn_quiet()?;
+    /// Somebody else says one line, which takes this slot, and goes.
+    fn bob(&self, slot: u64, line: &str) -> Result<(), Failed> {
+        let mut child =
+            self.chat(&["--name", "bob", "--verbose"]).stdin(Stdio::piped()).spawn_quiet()?;
         writeln!(child.stdin.take().ok_or("no input")?, "{line}")?;
         let output = finished(child)?;
-        if output.status.success() { Ok(()) } else { Err(format!("{output:?}").into()) }
+        let told = format!("indelible: #1 decided in slot {slot}\n");
+        let is_well = output.status.success() && output.stderr == told.as_bytes();
+        if is_well { Ok(()) } else { Err(format!("{output:?}").into()) }
     }
 
     /// The lines of the log.
@@ -148,10 +157,11 @@ fn finished(mut child: Child) -> Result<Output, Failed> {
 }
 
 fn exit_code(session: &PtySession) -> Result<i32, Failed> {
-    match session.process().wait()? {
-        WaitStatus::Exited(_, code) => Ok(code),
-        other => Err(format!("it ended with {other:?}").into()),
-    }
+    let ended = session.process().wait()?;
+    let WaitStatus::Exited(_, code) = ended else {
+        return Err(format!("it ended with {ended:?}").into());
+    };
+    Ok(code)
 }
 
 /// That each of these texts stands once in the log, said by ann.
@@ -166,14 +176,14 @@ fn assert_once(log: &[String], texts: &[&str]) {
 /// One-line bugs that turn it red: printing past the editor; echoing a line when it is sent.
 fn line_survives() -> Result<(), Failed> {
     let room = Room::open()?;
-    let mut ann = room.ann("xterm")?;
-    ann.exp_regex("-- replica [012], primary [012], view [0-9]+")?;
+    let mut ann = room.ann(&[])?;
+    let (before, _) = ann.exp_regex("-- replica [012], primary [012], view [0-9]+")?;
+    assert!(before.contains(DIMMED), "{before:?}");
     ann.send("half a ")?;
     ann.flush()?;
     ann.exp_string("half a ")?;
-    for line in ["one from bob", "and \u{1b}[2J another"] {
-        room.bob(line)?;
-    }
+    room.bob(0, "one from bob")?;
+    room.bob(1, "and \u{1b}[2J another")?;
     ann.exp_string("0 bob: one from bob")?;
     ann.exp_string("ann> half a ")?;
     ann.exp_string("1 bob: and \\u{1b}[2J another")?;
@@ -200,7 +210,7 @@ fn quorum_goes() -> Result<(), Failed> {
     let mut room = Room::open()?;
     let first = room.leader()?;
     let other = NodeId((first.0 + 1) % 3);
-    let mut ann = room.ann("xterm")?;
+    let mut ann = room.ann(&[])?;
     ann.exp_regex("-- replica [012], primary [012], view [0-9]+")?;
     ann.send("typed while ")?;
     ann.flush()?;
@@ -221,7 +231,8 @@ fn quorum_goes() -> Result<(), Failed> {
     assert!(!status.contains(&dead), "{status} tells a dead primary");
     ann.send_control('d')?;
     ann.exp_string("-- left the room")?;
-    ann.exp_eof()?;
+    let rest = ann.exp_eof()?;
+    assert!(rest.contains(GIVEN_BACK), "{rest:?}");
     assert_eq!(exit_code(&ann)?, 0);
     let log = room.log()?;
     assert_once(&log, &["typed while it dies", "the second"]);
@@ -229,12 +240,13 @@ fn quorum_goes() -> Result<(), Failed> {
     Ok(())
 }
 
-/// One-line bugs that turn it red: leaving without a word; a status of success; a terminal that stays
-/// raw (the word then comes without its carriage return).
+/// One-line bugs that turn it red: leaving without a word; a status of success; a style in
+/// spite of NO_COLOR.
 fn leaving() -> Result<(), Failed> {
     let room = Room::closed()?;
-    let mut ann = room.ann("xterm")?;
-    ann.exp_regex("-- no replica answers; no quorum since [0-9:]{8}Z")?;
+    let mut ann = room.ann(&[("NO_COLOR", "1")])?;
+    let (before, _) = ann.exp_regex("-- no replica answers; no quorum since [0-9:]{8}Z")?;
+    assert!(!before.contains(DIMMED), "{before:?}");
     ann.send("one\rtwo\rthree\r")?;
     ann.flush()?;
     ann.exp_string("-- waits for 2 lines not yet decided: three")?;
@@ -250,7 +262,7 @@ fn leaving() -> Result<(), Failed> {
 /// One-line bug that turns it red: the style of status lines, whatever the terminal.
 fn dumb() -> Result<(), Failed> {
     let room = Room::closed()?;
-    let mut ann = room.ann("dumb")?;
+    let mut ann = room.ann(&[("TERM", "dumb")])?;
     let mut shown = ann.exp_string("no quorum since")?;
     ann.send("a line\n")?;
     ann.flush()?;

@@ -1,10 +1,11 @@
 //! A batch: so many messages as fast as the replies come, and what that was like.
 
+use std::fmt;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use bytes::Bytes;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::json;
 
 use super::ChatArgs;
@@ -18,14 +19,14 @@ pub(super) struct BatchArgs {
     /// Send so many messages, by all clients together, and measure
     #[arg(long, env = "INDELIBLE_BATCH", value_name = "COUNT")]
     batch: Option<u64>,
-    /// Bytes of each message
-    #[arg(long, env = "INDELIBLE_SIZE", default_value_t = 100, requires = "batch")]
+    /// With --batch: bytes of each message
+    #[arg(long, env = "INDELIBLE_SIZE", default_value_t = 100)]
     size: usize,
-    /// How many clients
-    #[arg(long, env = "INDELIBLE_CLIENTS", default_value_t = 8, requires = "batch")]
+    /// With --batch: how many clients
+    #[arg(long, env = "INDELIBLE_CLIENTS", default_value_t = 8)]
     clients: usize,
-    /// For scripts: one object
-    #[arg(long, env = "INDELIBLE_JSON", requires = "batch")]
+    /// With --batch: one object, for scripts
+    #[arg(long, env = "INDELIBLE_JSON")]
     json: bool,
 }
 
@@ -58,14 +59,19 @@ pub(super) async fn run(args: &ChatArgs, count: u64, cluster: &Cluster) -> Resul
     Ok(())
 }
 
-/// The bar on standard error, if that is a terminal.
+/// The bar on standard error, if that is a terminal which can draw one.
 fn bar(count: u64) -> ProgressBar {
-    if !io::stderr().is_terminal() {
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    if is_dumb || !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let template = "{wide_bar} {pos}/{len} acknowledged, {per_sec}, {eta} left";
+    let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+        // If it cannot be drawn there is nobody to tell.
+        let _ = write!(out, "{:.0}", state.per_sec());
+    };
+    let template = "{wide_bar} {pos}/{len} acknowledged, {rate}/s, {eta} left";
     let style = ProgressStyle::with_template(template).expect("the template is sound");
-    let bar = ProgressBar::new(count).with_style(style);
+    let bar = ProgressBar::new(count).with_style(style.with_key("rate", rate));
     // It shows even before the first reply, and that time goes on without one.
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
