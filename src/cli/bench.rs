@@ -16,8 +16,7 @@ use crate::cluster::{Cluster, MEMBERS_MAX};
 use crate::local::{self, Rig};
 use crate::paxos::ClientId;
 
-/// Measure a cluster: so many clients, each of which sends its next message when the last
-/// one is acknowledged.
+/// Measure: clients that each wait for the answer before they ask again
 ///
 /// Prints the rate of acknowledged messages and the percentiles of their latency (HDR histogram).
 /// The messages stay in the room's log.

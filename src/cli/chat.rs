@@ -24,7 +24,7 @@ use crate::local::{driver, tied};
 use crate::paxos::{ClientId, Slot};
 use crate::services::chat::Message;
 
-/// Talk in the room.
+/// Talk in the room: a line at a time, from a pipe, or in a batch
 ///
 /// Each line of standard input is one message; each decided message is one line of standard output,
 /// `SLOT NAME: text`, in the order of the log, from the beginning or from --from. When the input

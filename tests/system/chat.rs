@@ -204,8 +204,8 @@ fn line_survives() -> Result<(), Failed> {
     Ok(())
 }
 
-/// One-line bugs that turn it red: a second request before the answer to the first; a line sent under
-/// a new number after a change of primary; a status that is not told.
+/// One-line bugs that turn it red: a second request before the answer to the first; a line sent
+/// under a new number after a change of primary; a terminal that is not given back.
 fn quorum_goes() -> Result<(), Failed> {
     let mut room = Room::open()?;
     let first = room.leader()?;
@@ -276,8 +276,8 @@ fn dumb() -> Result<(), Failed> {
     Ok(())
 }
 
-/// One-line bugs that turn it red: a wait that begins when the input ends; no word before it is over;
-/// a reader of standard input that holds up the end.
+/// One-line bugs that turn it red: a wait that begins when the input ends; no word before it is
+/// over; a reader of standard input that holds up the end.
 fn open_pipe() -> Result<(), Failed> {
     let room = Room::closed()?;
     // More than the client takes: it does not read on.

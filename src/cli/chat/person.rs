@@ -2,8 +2,8 @@
 //!
 //! One request is on its way at a time; what is typed meanwhile waits, and is said to wait. Own
 //! lines show when they are decided, from the log and at their place, like all others. Without a
-//! quorum this waits for as long as the person does, and says so; only once they have said that there
-//! is no more to come (Ctrl-D) does `--wait` count.
+//! quorum this waits for as long as the person does, and says so; only once they have said that
+//! there is no more to come (Ctrl-D) does `--wait` count.
 
 use std::collections::VecDeque;
 use std::future::Future;

@@ -1,10 +1,10 @@
 //! A pipe in the room: lines from standard input, decided lines to standard output.
 //!
 //! It is read as fast as the cluster takes it, with as many requests on their way as the client
-//! library allows; then reading pauses. Nothing waits in silence: when nothing is acknowledged for a
-//! while this says so on standard error, once, and once more when it goes on. And nothing waits for
-//! ever: `--wait` runs from the last acknowledgement (or the first message after it), whether or not
-//! the input has ended.
+//! library allows; then reading pauses. Nothing waits in silence: when nothing is acknowledged for
+//! a while this says so on standard error, once, and once more when it goes on. And nothing waits
+//! for ever: `--wait` runs from the last acknowledgement (or the first message after it), whether
+//! or not the input has ended.
 
 use std::future::Future;
 use std::io::{self, IsTerminal, Write};

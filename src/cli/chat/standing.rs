@@ -212,7 +212,8 @@ mod tests {
             ),
             (
                 facts(one, zero, Some(3), noon, 1),
-                "-- replica 1, primary 0, view 3; no quorum since 12:03:55Z; 1 line not yet decided",
+                "-- replica 1, primary 0, view 3; no quorum since 12:03:55Z; 1 line not yet \
+                 decided",
             ),
             (facts(None, None, None, noon, 0), "-- no replica answers; no quorum since 12:03:55Z"),
             (facts(None, None, None, None, 0), "-- no replica answers"),

@@ -1,9 +1,9 @@
 //! The terminal: lines that are typed, and lines that arrive meanwhile.
 //!
 //! Two threads beside the client's, for both ways may wait: one reads (rustyline), one prints. What
-//! is printed while a line is being typed goes through rustyline's external printer, which writes it
-//! above that line and draws the line again. Where the terminal cannot edit (`TERM=dumb`) the same
-//! threads read and print without any of that.
+//! is printed while a line is being typed goes through rustyline's external printer, which writes
+//! it above that line and draws the line again. Where the terminal cannot edit (`TERM=dumb`) the
+//! same threads read and print without any of that.
 //!
 //! The printer takes one text at a time, and hands it over before it takes the next: so all but the
 //! last text are on the screen when the last one is taken. What must be seen is therefore never the
