@@ -9,6 +9,7 @@ mod exit;
 mod grade;
 mod harmless;
 mod inspect;
+mod load;
 mod logging;
 mod lossy;
 mod master;
@@ -48,11 +49,9 @@ enum Command {
     Format(node::FormatArgs),
     /// Run a member
     Node(node::NodeArgs),
-    /// Talk in the room: lines from stdin, decided lines to stdout
     Chat(chat::ChatArgs),
     /// How each member is
     Status(status::StatusArgs),
-    /// Measure: clients that each wait for the answer before they ask again
     Bench(bench::BenchArgs),
     /// Read a store offline: promise, accepted, decided, holes
     Inspect(inspect::InspectArgs),

@@ -145,7 +145,8 @@ impl Driver {
     }
 
     fn show(&self, connected: Option<NodeId>, leader: Option<NodeId>) {
-        let standing = Standing { connected, leader, unanswered: self.session.unanswered() };
+        let (unanswered, retried) = (self.session.unanswered(), self.session.retried());
+        let standing = Standing { connected, leader, unanswered, retried };
         self.publish.send_if_modified(|held| {
             let changed = *held != standing;
             *held = standing;

@@ -100,6 +100,8 @@ pub struct Standing {
     pub leader: Option<NodeId>,
     /// Requests without an answer.
     pub unanswered: usize,
+    /// Requests so far that were said more than once.
+    pub retried: u64,
 }
 
 /// A stretch of the archive: all entries in `first..next`.

@@ -64,6 +64,11 @@ impl Repeat {
         Repeat { said_at: now, times: 1, first_wait: pace.first_wait(), waits_in_vain: 0 }
     }
 
+    /// Whether it was said more than once.
+    pub(super) fn is_repeated(&self) -> bool {
+        self.times > 1
+    }
+
     /// Whether it is to be said again.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         now >= self.said_at + wait(self.first_wait, WAIT.1, self.waits_in_vain)

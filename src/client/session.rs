@@ -24,6 +24,7 @@ pub(super) struct Session {
     feed: Option<Feed>,
     lost: bool,
     pace: Pace,
+    retried: u64,
 }
 
 /// A request whose reply is not in.
@@ -69,6 +70,7 @@ impl Session {
             feed: None,
             lost: false,
             pace: Pace::default(),
+            retried: 0,
         }
     }
 
@@ -149,10 +151,14 @@ impl Session {
     fn unanswered_where(&mut self, mut is_said: impl FnMut(&mut Repeat) -> bool) -> Vec<ToNode> {
         // Nobody waits for a read whose asker has gone.
         self.queries.retain(|_, query| !query.on_answer.is_closed());
-        let requests = self.requests.iter_mut();
-        let numbers =
-            requests.filter_map(|(number, (_, repeat))| is_said(repeat).then_some(*number));
-        let numbers: Vec<RequestNumber> = numbers.collect();
+        let mut numbers = Vec::new();
+        for (number, (_, repeat)) in &mut self.requests {
+            let is_anew = !repeat.is_repeated();
+            if is_said(repeat) {
+                numbers.push(*number);
+                self.retried += u64::from(is_anew);
+            }
+        }
         let requests = numbers.into_iter().filter_map(|number| self.request(number));
         let mut said: Vec<ToNode> = requests.collect();
         for (id, query) in &mut self.queries {
@@ -166,6 +172,11 @@ impl Session {
     /// How many requests are unanswered.
     pub(super) fn unanswered(&self) -> usize {
         self.requests.len()
+    }
+
+    /// How many requests were said more than once.
+    pub(super) fn retried(&self) -> u64 {
+        self.retried
     }
 
     /// Takes in what a node said.
@@ -349,12 +360,14 @@ mod tests {
         let _first = rig.submit(1);
         let (_, mut second) = rig.submit(2);
         let _third = rig.submit(3);
+        assert_eq!(rig.session.retried(), 0);
         assert_eq!(rig.again(), [(1, 1), (2, 1), (3, 1)]);
         assert_eq!(rig.reply(2, 40), Advice::Onward);
         assert_eq!(second.try_recv().expect("a reply").expect("applied").slot, Slot(40));
         assert_eq!(rig.again(), [(1, 1), (3, 1)], "1 is still the low-water mark");
         assert_eq!(rig.reply(1, 41), Advice::Onward);
         assert_eq!(rig.again(), [(3, 3)]);
+        assert_eq!(rig.session.retried(), 3, "each is counted once, however often it is said");
         assert_eq!(rig.window.available_permits(), 7, "answered requests leave the window");
         assert_eq!(rig.reply(1, 41), Advice::Stay, "a reply twice is no news");
     }

@@ -11,6 +11,7 @@
 
 mod bad_input;
 mod cases;
+mod chat;
 mod growth;
 mod kills;
 mod local;
@@ -75,6 +76,7 @@ fn trials() -> Vec<Trial> {
         processes::trials(),
         bad_input::trials(),
         cases::trials(),
+        chat::trials(),
         growth::trials(),
         kills::trials(),
         local::trials(),
