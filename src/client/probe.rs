@@ -16,6 +16,8 @@ pub struct Probe {
     address: String,
     patience: Duration,
     asked: u64,
+    /// Where the next page of the archive begins that the node will send unasked.
+    due: Option<Slot>,
 }
 
 impl Probe {
@@ -31,7 +33,7 @@ impl Probe {
     ) -> Result<Probe, LinkError> {
         let client = ClientId(uuid::Uuid::new_v4().as_u128());
         let link = Link::dial(address, cluster, client, patience).await?;
-        Ok(Probe { link, address: address.to_owned(), patience, asked: 0 })
+        Ok(Probe { link, address: address.to_owned(), patience, asked: 0, due: None })
     }
 
     /// How is the node?
@@ -64,29 +66,46 @@ impl Probe {
         .await
     }
 
-    /// Asks for the archive from a slot on. It comes [a page](Probe::page) at a time, and a node
-    /// hangs up on whoever leaves pages lying for long.
+    /// The page of the archive that begins at this slot. Pages are best asked for in their order
+    /// and without long pauses: a node sends on what follows, and hangs up on whoever leaves it
+    /// lying. One that does not come is asked for again, as the node may have been told to lose
+    /// what it says.
     ///
     /// # Errors
     ///
-    /// If the connection is broken.
-    pub async fn subscribe(&mut self, from: Slot) -> Result<(), LinkError> {
-        self.link.writer.say(&ToNode::Subscribe { from });
-        self.link.writer.flush().await
+    /// If it does not come in time, as when the node has executed nothing from there on; the probe
+    /// is of no use any more.
+    pub async fn page(&mut self, from: Slot) -> Result<Page, LinkError> {
+        let patience = self.patience;
+        let asking = async {
+            loop {
+                if self.due != Some(from) {
+                    self.link.writer.say(&ToNode::Subscribe { from });
+                    self.link.writer.flush().await?;
+                }
+                if let Ok(page) = timeout(patience / 10, self.hear_page(from)).await {
+                    self.due = page.as_ref().ok().map(|page| page.next);
+                    return page;
+                }
+                self.due = None;
+            }
+        };
+        let outcome = timeout(patience, asking).await;
+        outcome.unwrap_or_else(|_| {
+            let why = "no page of the archive in time".to_owned();
+            Err(LinkError::Unreachable(self.address.clone(), why))
+        })
     }
 
-    /// The page of the archive that begins there: the next one of what was asked for.
-    ///
-    /// # Errors
-    ///
-    /// If it does not come in time, as when the node has executed nothing more; the probe is of no
-    /// use any more.
-    pub async fn page(&mut self, from: Slot) -> Result<Page, LinkError> {
-        self.hear(|told| {
-            let FromNode::Entries { first, next, entries } = told else { return None };
-            (first == from && next > first).then_some(Page { first, next, entries })
-        })
-        .await
+    async fn hear_page(&mut self, from: Slot) -> Result<Page, LinkError> {
+        loop {
+            if let FromNode::Entries { first, next, entries } = self.link.reader.next().await?
+                && first == from
+                && next > first
+            {
+                return Ok(Page { first, next, entries });
+            }
+        }
     }
 
     async fn ask<T>(
@@ -94,14 +113,9 @@ impl Probe {
         question: ToNode,
         is_answer: impl Fn(FromNode) -> Option<T>,
     ) -> Result<T, LinkError> {
-        self.link.writer.say(&question);
-        self.hear(is_answer).await
-    }
-
-    /// Says what is unsaid, and waits for the answer.
-    async fn hear<T>(&mut self, is_answer: impl Fn(FromNode) -> Option<T>) -> Result<T, LinkError> {
         let patience = self.patience;
         let asking = async {
+            self.link.writer.say(&question);
             self.link.writer.flush().await?;
             loop {
                 if let Some(answer) = is_answer(self.link.reader.next().await?) {
