@@ -43,36 +43,31 @@ struct Cli {
     command: Command,
 }
 
+// Here the line of the list only, as an attribute: a doc comment would hide the longer help that
+// stands at the arguments.
 #[derive(Subcommand)]
 enum Command {
-    /// Make the store of a member
+    #[command(about = "Make the store of a member")]
     Format(node::FormatArgs),
-    /// Run a member
+    #[command(about = "Run a member")]
     Node(node::NodeArgs),
+    #[command(about = "Talk in the room: lines from stdin, decided lines to stdout")]
     Chat(chat::ChatArgs),
-    /// How each member is
+    #[command(about = "How each member is")]
     Status(status::StatusArgs),
+    #[command(about = "Measure: clients that each wait for the answer before they ask again")]
     Bench(bench::BenchArgs),
-    /// Read a store offline: promise, accepted, decided, holes
+    #[command(about = "Read a store offline: promise, accepted, decided, holes")]
     Inspect(inspect::InspectArgs),
-    /// Compare executed logs, of files or live replicas: whether they are one log
+    #[command(about = "Compare executed logs, of files or live replicas: whether they are one log")]
     Verify(verify::VerifyArgs),
-    /// Drive a whole system on this machine from commands on stdin
+    #[command(about = "Drive a whole system on this machine from commands on stdin")]
     Master(master::MasterArgs),
-    /// Show what this is about
+    #[command(about = "Show what this is about")]
     Demo(demo::DemoArgs),
-    /// Run the protocol under simulated weather, from a seed
-    ///
-    /// The protocol, the log's layout and the chat room, in one thread: messages are lost and late,
-    /// links cut, nodes crash within commits, the power goes, disks stall and rot, clocks jump and
-    /// stand still. The same seed is the same run, for ever.
-    ///
-    /// Without --count one run is shown, an event a line: time, node, what happened there, its
-    /// ballot and slot, and the durable mark of the node's disk. With --count so many seeds are
-    /// run, and the first that fails is told. With --explore nothing is left to chance: every
-    /// interleaving of a small world is searched.
+    #[command(about = "Run the protocol under simulated weather, from a seed")]
     Sim(sim::SimArgs),
-    /// Run the cases of a folder like the grader
+    #[command(about = "Run the cases of a folder like the grader")]
     Grade(grade::GradeArgs),
 }
 
@@ -135,6 +130,9 @@ mod tests {
         let command = Cli::command();
         command.clone().debug_assert();
         for command in command.get_subcommands() {
+            let help = command.get_long_about().map(ToString::to_string).unwrap_or_default();
+            let name = command.get_name();
+            assert!(name == "demo" || help.lines().count() > 2, "{name} --help says too little");
             for argument in command.get_arguments().filter(|it| it.get_long().is_some()) {
                 let (name, flag) = (command.get_name(), argument.get_id());
                 let twin = argument.get_env().map(|env| env.to_string_lossy().into_owned());

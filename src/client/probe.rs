@@ -16,6 +16,8 @@ pub struct Probe {
     address: String,
     patience: Duration,
     asked: u64,
+    /// Where the next page of the archive begins that the node will send unasked.
+    due: Option<Slot>,
 }
 
 impl Probe {
@@ -31,7 +33,7 @@ impl Probe {
     ) -> Result<Probe, LinkError> {
         let client = ClientId(uuid::Uuid::new_v4().as_u128());
         let link = Link::dial(address, cluster, client, patience).await?;
-        Ok(Probe { link, address: address.to_owned(), patience, asked: 0 })
+        Ok(Probe { link, address: address.to_owned(), patience, asked: 0, due: None })
     }
 
     /// How is the node?
@@ -65,30 +67,27 @@ impl Probe {
         .await
     }
 
-    /// Asks for the archive from a slot on. It comes [a page](Probe::page) at a time, and a node
-    /// hangs up on whoever leaves pages lying for long.
+    /// The page of the archive that begins at this slot. Pages are best asked for in their order
+    /// and without long pauses: a node sends on what follows, and hangs up on whoever leaves it
+    /// lying. One that does not come is asked for again, as the node may have been told to lose
+    /// what it says.
     ///
     /// # Errors
     ///
-    /// If the connection is broken.
-    pub async fn subscribe(&mut self, from: Slot) -> Result<(), LinkError> {
-        self.link.writer.say(&ToNode::Subscribe { from });
-        self.link.writer.flush().await
-    }
-
-    /// The page of the archive that begins there: the next one of what was asked for.
-    ///
-    /// # Errors
-    ///
-    /// If it does not come in time, as when the node has executed nothing more; the probe is of no
-    /// use any more.
+    /// If it does not come in time, as when the node has executed nothing from there on; the probe
+    /// is of no use any more.
     pub async fn page(&mut self, from: Slot) -> Result<Page, LinkError> {
-        // Asked for again now and then, as above.
-        self.hear(ToNode::Subscribe { from }, Some(self.patience / 10), |told| {
+        let question = ToNode::Subscribe { from };
+        if self.due != Some(from) {
+            self.link.writer.say(&question);
+        }
+        let hearing = self.hear(question, Some(self.patience / 10), |told| {
             let FromNode::Entries { first, next, entries } = told else { return None };
             (first == from && next > first).then_some(Page { first, next, entries })
-        })
-        .await
+        });
+        let page = hearing.await?;
+        self.due = Some(page.next);
+        Ok(page)
     }
 
     async fn ask<T>(

@@ -100,7 +100,7 @@ impl File {
 }
 
 impl<'a> Live<'a> {
-    /// Asks a replica how far it is, and for its archive.
+    /// Asks a replica how far it is.
     pub(super) async fn dial(
         runtime: &'a Runtime,
         member: &'a Member,
@@ -111,7 +111,6 @@ impl<'a> Live<'a> {
         let dialling = async {
             let mut probe = Probe::dial(&member.address, cluster, patience).await?;
             end = probe.status().await?.applied;
-            probe.subscribe(next).await?;
             Ok(probe)
         };
         let probe = dialling.await;
@@ -146,7 +145,6 @@ impl<'a> Live<'a> {
             return Ok(page);
         }
         let mut probe = Probe::dial(&self.member.address, self.cluster, self.patience).await?;
-        probe.subscribe(self.next).await?;
         let page = probe.page(self.next).await?;
         self.probe = Ok(probe);
         Ok(page)
