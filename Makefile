@@ -24,8 +24,9 @@ demo:
 	@$(BINARY) demo kill
 
 # Everything that should pass before a change goes in.
-test:
+test: build
 	$(CARGO) test --locked --no-fail-fast
+	$(BINARY) sim --count 20000
 
 # Runs every scenario in DIR like the grader.
 cases: build
@@ -45,6 +46,8 @@ check: quick test cases
 soak: build
 	INDELIBLE_SOAK=1 $(CARGO) test --locked --no-fail-fast
 	$(BINARY) sim --count 1000000
+	$(BINARY) sim --explore full
+	$(BINARY) sim --explore duel
 
 # One run of the simulator, an event a line: make sim SEED=7. Many: make sim COUNT=10000 [SEED=..].
 sim: build

@@ -59,6 +59,15 @@ enum Command {
     /// Show what this is about
     Demo(demo::DemoArgs),
     /// Run the protocol under simulated weather, from a seed
+    ///
+    /// The protocol, the log's layout and the chat room, in one thread: messages are lost and late,
+    /// links cut, nodes crash within commits, the power goes, disks stall and rot, clocks jump and
+    /// stand still. The same seed is the same run, for ever.
+    ///
+    /// Without --count one run is shown, an event a line: time, node, what happened there, its
+    /// ballot and slot, and the durable mark of the node's disk. With --count so many seeds are
+    /// run, and the first that fails is told. With --explore nothing is left to chance: every
+    /// interleaving of a small world is searched.
     Sim(sim::SimArgs),
     /// Run the cases of a folder like the grader
     Grade(grade::GradeArgs),

@@ -1,4 +1,5 @@
-//! `indelible sim`: a cluster in one thread, from one seed; or many, on all cores.
+//! `indelible sim`: a cluster in one thread, from one seed; or many, on all cores; or a small one,
+//! exhaustively.
 
 use std::io::{IsTerminal, Write};
 use std::num::NonZeroUsize;
@@ -7,22 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::exit::{Failure, Status};
-use crate::sim::{self, Findings, Total, Weather};
+use crate::sim::{self, Findings, Total, Weather, explore};
 
-/// Run the protocol, the log's layout and the chat room under simulated weather: lost and late
-/// messages, cut links, crashes within commits, power cuts, stalled and damaged disks, pauses,
-/// clocks that jump. The same seed is the same run, for ever.
-///
-/// Without --count one run is shown, an event a line: time, node, what happened there, its ballot
-/// and slot, and the durable mark of the node's disk. With --count so many seeds are run, and
-/// the first that fails is told.
 #[derive(clap::Args)]
 pub(super) struct SimArgs {
     /// The seed, or the first of many
     #[arg(long, env = "INDELIBLE_SIM_SEED", default_value_t = 0)]
     seed: u64,
     /// How many seeds to run
-    #[arg(long, env = "INDELIBLE_SIM_COUNT")]
+    #[arg(long, env = "INDELIBLE_SIM_COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// The size of the cluster; drawn from the seed without it
     #[arg(long, env = "INDELIBLE_SIM_NODES", value_parser = clap::value_parser!(u16).range(1..=9))]
@@ -30,9 +24,25 @@ pub(super) struct SimArgs {
     /// How many threads, each with runs of its own; all cores without it
     #[arg(long, env = "INDELIBLE_SIM_JOBS")]
     jobs: Option<NonZeroUsize>,
+    /// Search every interleaving of a small world: `small` takes seconds, the others minutes and
+    /// some 6 GB of memory
+    #[arg(long, env = "INDELIBLE_SIM_EXPLORE", value_name = "WORLD")]
+    #[arg(conflicts_with_all = ["seed", "count", "nodes", "jobs"])]
+    explore: Option<SmallWorld>,
     /// The sums as JSON
     #[arg(long, env = "INDELIBLE_JSON")]
     json: bool,
+}
+
+/// What `--explore` searches.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum SmallWorld {
+    /// Two campaigns, a request, a crash.
+    Small,
+    /// Two campaigns, two requests, a crash.
+    Full,
+    /// Three campaigns, two requests, no crash.
+    Duel,
 }
 
 /// Seeds that a thread takes at a time.
@@ -42,10 +52,36 @@ const CHUNK: u64 = 64;
 const HOUR_TICKS: f64 = 3_600_000.0;
 
 pub(super) fn run(args: &SimArgs) -> Result<(), Failure> {
-    match args.count {
-        Some(count) => many(args, count),
-        None => one(args),
+    match (args.explore, args.count) {
+        (Some(small), _) => explore(args, small),
+        (None, Some(count)) => many(args, count),
+        (None, None) => one(args),
     }
+}
+
+fn explore(args: &SimArgs, small: SmallWorld) -> Result<(), Failure> {
+    let world = match small {
+        SmallWorld::Small => explore::World::SMALL,
+        SmallWorld::Full => explore::World::FULL,
+        SmallWorld::Duel => explore::World::DUEL,
+    };
+    let began = Instant::now();
+    let counts = explore::run_telling(&world, |counts| show(&format!("{} states", counts.states)))
+        .map_err(|found| Failure::new(Status::Internal, found.to_string()))?;
+    let seconds = began.elapsed().as_secs_f64();
+    let said = if args.json {
+        serde_json::json!({
+            "states": counts.states,
+            "transitions": counts.transitions,
+            "depth": counts.depth,
+            "decided": counts.decided,
+            "seconds": seconds,
+        })
+        .to_string()
+    } else {
+        format!("{world:?}\nevery law holds in {counts}; {seconds:.0} s")
+    };
+    writeln!(std::io::stdout(), "{said}").map_err(|error| Failure::system(&error))
 }
 
 /// A run is told as it happens; a failure is a panic, which has the last word.
@@ -124,11 +160,15 @@ fn search(args: &SimArgs, count: u64, began: &Instant) -> Findings {
     all.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-#[allow(clippy::print_stderr, reason = "progress is for people at a terminal")]
 fn progress(total: &Total, count: u64, began: &Instant) {
+    let rate = total.runs as f64 / began.elapsed().as_secs_f64();
+    show(&format!("{} of {count} runs, {rate:.0} a second ", total.runs));
+}
+
+#[allow(clippy::print_stderr, reason = "progress is for people at a terminal")]
+fn show(progress: &str) {
     if std::io::stderr().is_terminal() {
-        let rate = total.runs as f64 / began.elapsed().as_secs_f64();
-        eprint!("\r{} of {count} runs, {rate:.0} a second ", total.runs);
+        eprint!("\r{progress}");
     }
 }
 

@@ -143,6 +143,30 @@ pub fn l2(states: &[&AcceptorState], quorum: usize, run: &Run) -> Verdict {
     Ok(())
 }
 
+/// Our own, of what a leader may claim: all that `ballot` proposed in `from..watermark` was
+/// accepted by a quorum, in that ballot or, the same command, in a later one; or is decided there.
+///
+/// # Errors
+///
+/// If a slot was not: then it was counted as decided and is not.
+pub fn watermark(
+    states: &[&AcceptorState],
+    quorum: usize,
+    proposed: &Proposed,
+    (ballot, from, watermark): (Ballot, Slot, Slot),
+) -> Verdict {
+    for ((_, slot), command) in proposed.range((ballot, from)..(ballot, watermark.max(from))) {
+        let accepted = |state: &&&AcceptorState| {
+            let vote = state.vote(*slot).filter(|vote| vote.command == *command);
+            state.mark() > *slot || vote.is_some_and(|vote| vote.ballot >= Some(ballot))
+        };
+        let count = states.iter().filter(accepted).count();
+        let detail = || format!("{ballot} decided {command} in slot {slot} with {count} votes");
+        hold(count >= quorum, "watermark", detail)?;
+    }
+    Ok(())
+}
+
 /// R1: "No two different commands are decided for the same slot": against all that any replica ever
 /// decided. Notes what this one has decided from `from` on.
 ///
@@ -314,6 +338,22 @@ mod tests {
         assert_eq!(a5(&[&old, &new], 2, Slot(0)), Ok(()), "one vote is no quorum");
         assert_eq!(broken(l2(&[&old, &old], 2, &run(2, 0, &[9]))), "L2");
         assert_eq!(l2(&[&old, &old], 2, &run(0, 0, &[9])), Ok(()), "an earlier ballot loses");
+    }
+
+    #[test]
+    fn a_watermark_above_what_a_quorum_accepted() {
+        let mut proposed = Proposed::new();
+        assert_eq!(l1(&mut proposed, &run(2, 0, &[1, 2])), Ok(()));
+        let (whole, half, old) =
+            (accepted(2, 0, &[1, 2]), accepted(2, 0, &[1]), accepted(1, 0, &[1, 2]));
+        let later = accepted(3, 0, &[1, 2]);
+        let claim = |states: &[&AcceptorState], to| {
+            watermark(states, 2, &proposed, (ballot(2, 0), Slot(0), Slot(to)))
+        };
+        assert_eq!(claim(&[&whole, &half, &old], 1), Ok(()));
+        assert_eq!(broken(claim(&[&whole, &half, &old], 2)), "watermark", "an earlier vote");
+        assert_eq!(claim(&[&whole, &later], 2), Ok(()), "a later ballot repeats it");
+        assert_eq!(claim(&[&whole, replica(2, &[1, 2]).state()], 2), Ok(()), "decided there");
     }
 
     #[test]

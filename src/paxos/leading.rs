@@ -24,8 +24,10 @@ impl Replica {
         let ballot = scout.ballot;
         let pulse = Pulse::new(self.config.node, self.config.quorum(), scout.voters(), self.now);
         let (ahead, _) = scout.highest_mark();
+        // What it had taken waits on only if nobody led meanwhile, who may have decided it.
+        let kept = campaign.intake.filter(|_| scout.is_alone());
         let adopted = scout.adopt();
-        let mut intake = campaign.intake.unwrap_or_default();
+        let mut intake = kept.unwrap_or_default();
         intake.adopt(adopted.mark, &adopted.commands);
         self.office = Office::Lead(Box::new(Lead {
             ballot,

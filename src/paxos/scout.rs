@@ -69,10 +69,20 @@ impl Scout {
         marks.max_by_key(|(_, mark)| *mark).expect("asked once a quorum has promised")
     }
 
+    /// Whether nobody but the campaigner can have decided anything since it led last, if it did: a
+    /// later leader's decision would show as a vote in its ballot.
+    pub(super) fn is_alone(&self) -> bool {
+        self.highest_accepted_in().is_none_or(|ballot| ballot.node == self.ballot.node)
+    }
+
+    fn highest_accepted_in(&self) -> Option<Ballot> {
+        self.promises.values().filter_map(|promise| promise.accepted_in).max()
+    }
+
     /// What the quorum's promises oblige this ballot to propose.
     pub(super) fn adopt(self) -> Adopted {
         let (_, mark) = self.highest_mark();
-        let highest = self.promises.values().filter_map(|promise| promise.accepted_in).max();
+        let highest = self.highest_accepted_in();
         let shown = self.promises.into_values().flat_map(|promise| promise.accepted);
         let wanted = |pvalue: &PValue| Some(pvalue.ballot) == highest && pvalue.slot >= mark;
         let mut adopted: BTreeMap<Slot, Command> =

@@ -25,6 +25,10 @@ pub(super) struct Checks {
     hashes: BTreeMap<Slot, u64>,
     promises: BTreeMap<NodeId, Ballot>,
     proposed: Proposed,
+    /// The highest watermark that each ballot claimed.
+    watermarks: BTreeMap<Ballot, Slot>,
+    /// How many slots were decided, anywhere, when a node was asked that.
+    asked: BTreeMap<(NodeId, u64), Slot>,
     /// How far each node's decided slots were compared since it started.
     compared: BTreeMap<NodeId, Slot>,
     events: u64,
@@ -45,6 +49,7 @@ impl Checks {
     /// held.
     pub(super) fn on_restart(&mut self, node: NodeId, disk: &Disk, recovered: &AcceptorState) {
         self.compared.remove(&node);
+        self.asked.retain(|(asked, _), _| *asked != node);
         demand(node, disk.inspect(|image| invariants::a3(image, recovered)));
     }
 
@@ -86,6 +91,52 @@ impl Checks {
     pub(super) fn released(&mut self, disk: &Disk, disks: &[Disk], envelope: &Envelope) {
         demand(envelope.from, disk.inspect(|image| claims_are_durable(image, envelope)));
         self.proposed(disks, envelope);
+        self.claimed(disks, envelope);
+    }
+
+    /// What a leader says is decided, is.
+    fn claimed(&mut self, disks: &[Disk], envelope: &Envelope) {
+        let (ballot, to) = match &envelope.message {
+            Message::Accept(accept) => (accept.run.ballot, accept.watermark),
+            Message::Decide(decide) => (decide.ballot, decide.watermark),
+            Message::Heartbeat(heartbeat) => (heartbeat.ballot, heartbeat.watermark),
+            Message::Prepare(_)
+            | Message::Promise(_)
+            | Message::Preempted(_)
+            | Message::Accepted(_)
+            | Message::Resend(_)
+            | Message::Echo(_)
+            | Message::Canvass(_)
+            | Message::CanvassAnswer(_)
+            | Message::CatchUpAsk(_)
+            | Message::CatchUp(_) => return,
+        };
+        let from = self.watermarks.get(&ballot).copied().unwrap_or_default();
+        if from < to {
+            let (quorum, proposed) = (disks.len() / 2 + 1, &self.proposed);
+            let claim = (ballot, from, to);
+            let lawful = Disk::inspect_all(disks, |states| {
+                invariants::watermark(states, quorum, proposed, claim)
+            });
+            demand(envelope.from, lawful);
+            self.watermarks.insert(ballot, to);
+        }
+    }
+
+    /// A node is asked how things are.
+    pub(super) fn asked(&mut self, node: NodeId, id: u64) {
+        self.asked.insert((node, id), Slot(self.decided()));
+    }
+
+    /// It answers, having applied every slot below `applied`: what anybody knew to be decided when
+    /// it was asked is in the answer. Stronger than what clients could tell: nobody need have been
+    /// told of the decision.
+    pub(super) fn answers(&mut self, node: NodeId, id: u64, applied: Slot) {
+        let Some(decided) = self.asked.remove(&(node, id)) else { return };
+        assert!(
+            decided <= applied,
+            "stale read: {node} answers from {applied} slots, {decided} were decided when asked"
+        );
     }
 
     /// What a leader proposes, before anybody accepts it: Accepts leave before its own commit.

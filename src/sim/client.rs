@@ -77,7 +77,12 @@ impl Client {
 
     /// Nobody answered: tries somebody else.
     pub(super) fn turn(&mut self, members: u16, rng: &mut Rng) {
-        self.target = NodeId(rng.u16(0..members));
+        self.turn_to(NodeId(rng.u16(0..members)));
+    }
+
+    /// Asks that node from now on.
+    pub(super) fn turn_to(&mut self, node: NodeId) {
+        self.target = node;
         self.reading = None;
     }
 

@@ -25,6 +25,7 @@ impl World {
     pub(super) fn calm(&mut self) {
         self.faults = false;
         self.net.heal(self.weather.election_ticks);
+        self.kept.stop();
         for node in self.members() {
             self.disk(node).spare();
             let machine = self.machine(node);

@@ -1,5 +1,6 @@
 //! What goes wrong, and when: each fault by itself, at its own pace.
 
+use super::machine::Machine;
 use super::queue::Happening;
 use super::world::World;
 use crate::node::Event;
@@ -18,6 +19,10 @@ pub(super) enum Fault {
     Pause,
     /// A clock jumps.
     Jump,
+    /// A clock stands still for a while.
+    Stop,
+    /// A leader is deposed, and does not know it.
+    Depose,
     /// A client crashes.
     Client,
     /// The leader leaves slots empty.
@@ -25,12 +30,14 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    pub(super) const ALL: [Fault; 7] = [
+    pub(super) const ALL: [Fault; 9] = [
         Fault::Crash,
         Fault::Cut,
         Fault::Clog,
         Fault::Pause,
         Fault::Jump,
+        Fault::Stop,
+        Fault::Depose,
         Fault::Client,
         Fault::Skip,
     ];
@@ -46,6 +53,8 @@ impl World {
             Fault::Clog => weather.network.clog_ticks,
             Fault::Pause => weather.process.pause_ticks,
             Fault::Jump => weather.process.jump_ticks,
+            Fault::Stop => weather.process.stop_ticks,
+            Fault::Depose => weather.network.depose_ticks,
             Fault::Client => weather.load.crash_ticks,
             Fault::Skip => weather.load.skip_ticks,
         };
@@ -65,7 +74,7 @@ impl World {
             Fault::Crash => self.crash(node, "crashes"),
             Fault::Cut => {
                 let until = self.now + 1 + self.rng.u64(0..self.weather.network.heal_ticks);
-                let what = self.net.cut(&mut self.rng, until);
+                let what = self.net.cut(&mut self.rng, node, until);
                 self.note(node, "cut", || format!("{what} until {until}"));
             }
             Fault::Clog => {
@@ -83,6 +92,12 @@ impl World {
                 self.note(node, "clock jumps", || format!("by {ticks}"));
                 self.machine(node).jump(ticks);
             }
+            Fault::Stop => {
+                let (now, ticks) = (self.now, self.rng.u64(0..self.weather.election_ticks * 10));
+                self.note(node, "clock stops", || format!("for {ticks}"));
+                self.machine(node).stop_clock(now, now + ticks);
+            }
+            Fault::Depose => self.depose(),
             Fault::Client => {
                 let client = self.rng.usize(0..self.clients.len());
                 self.clients[client].crash(&mut self.rng);
@@ -92,6 +107,33 @@ impl World {
                 self.members().for_each(|node| self.arrive(node, Event::Skip(count)));
             }
         }
+    }
+
+    /// A dangerous moment, helped along: a leader is cut off from all others but not from its
+    /// clients, and its clock is slow to tell it so. Until all is healed somebody else leads, too.
+    fn depose(&mut self) {
+        let Some(leader) = self.leader() else { return };
+        let elections = self.weather.election_ticks * (2 + self.rng.u64(0..8));
+        let (now, until) = (self.now, self.now + elections);
+        self.note(leader, "deposed", || format!("cut off until {until}"));
+        self.net.isolate(leader, until);
+        let stops = self.rng.u64(0..elections);
+        self.machine(leader).stop_clock(now, now + stops);
+        for client in &mut self.clients {
+            if self.rng.bool() {
+                client.turn_to(leader);
+            }
+        }
+    }
+
+    /// Somebody who takes itself for the leader.
+    fn leader(&mut self) -> Option<NodeId> {
+        let leads = |machine: &&Machine| {
+            machine.node.as_ref().is_some_and(|node| node.replica().is_leading())
+        };
+        let leaders: Vec<NodeId> =
+            self.machines.iter().filter(leads).map(|machine| machine.id).collect();
+        self.rng.choice(leaders)
     }
 
     /// A node ends in the middle of whatever it does.

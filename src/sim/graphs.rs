@@ -87,9 +87,14 @@ impl Trial {
         }
         trial.world.net.keep_only(|from, to| graph.has(from, to));
         trial.world.net.set_loss(loss);
-        trial.cut_at = trial.world.now;
-        trial.outcome = Outcome::default();
+        trial.begin();
         trial
+    }
+
+    /// From now on it counts.
+    fn begin(&mut self) {
+        self.cut_at = self.world.now;
+        self.outcome = Outcome::default();
     }
 
     fn run(mut self, elections: u64) -> Outcome {
@@ -108,6 +113,12 @@ impl Trial {
             }
         }
         self.outcome
+    }
+
+    fn until(&mut self, end: u64) {
+        while self.world.now < end {
+            self.turn();
+        }
     }
 
     /// One event; and each client tells everybody, so that only the nodes are on trial.
@@ -210,12 +221,94 @@ fn a_link_that_fails_one_way() {
     }
 }
 
-/// With loss there are no such bounds; but it goes on.
+/// One graph of each class of directed graphs of five nodes that are the same but for the names.
+fn directed_classes_of_five() -> Vec<Graph> {
+    let ends: Vec<(u16, u16)> = (0..5)
+        .flat_map(|from| (0..5).map(move |to| (from, to)))
+        .filter(|(from, to)| from != to)
+        .collect();
+    let place = |link| ends.iter().position(|end| *end == link).expect("a link of the graph");
+    // Where each renaming of the nodes puts each link.
+    let renamed: Vec<Vec<usize>> = renamings(5)
+        .iter()
+        .map(|name| {
+            let moved =
+                |(from, to): &(u16, u16)| (name[usize::from(*from)], name[usize::from(*to)]);
+            ends.iter().map(|end| place(moved(end))).collect()
+        })
+        .collect();
+    let mut is_seen = vec![false; 1 << ends.len()];
+    let mut classes = Vec::new();
+    for graph in 0..is_seen.len() {
+        if is_seen[graph] {
+            continue;
+        }
+        for places in &renamed {
+            let moved = |(at, place): (usize, &usize)| (graph >> at & 1) << place;
+            is_seen[places.iter().enumerate().map(moved).sum::<usize>()] = true;
+        }
+        let link =
+            |(at, (from, to)): (usize, &(u16, u16))| (graph as u64 >> at & 1) << (from * 5 + to);
+        classes.push(Graph { members: 5, links: ends.iter().enumerate().map(link).sum() });
+    }
+    classes
+}
+
+fn renamings(count: u16) -> Vec<Vec<u16>> {
+    let mut all = vec![Vec::new()];
+    for _ in 0..count {
+        let longer = |some: &Vec<u16>| {
+            let free = (0..count).filter(|name| !some.contains(name));
+            free.map(|name| [&some[..], &[name]].concat()).collect::<Vec<_>>()
+        };
+        all = all.iter().flat_map(longer).collect();
+    }
+    all
+}
+
 #[test]
-fn graphs_with_loss_still_live() {
+fn every_directed_graph_of_five_that_can_live_lives() {
+    let classes = directed_classes_of_five();
+    assert_eq!(classes.len(), 9608);
+    let step = if is_soak() { 1 } else { 128 };
+    for (at, graph) in classes.iter().enumerate().step_by(step).filter(|(_, it)| it.can_live()) {
+        let first = at as u16 % 5;
+        let outcome = Trial::new(*graph, NodeId(first), 0.0).run(SETTLED_AFTER);
+        let case = format!("links {:b}, {first} leads first: {outcome:?}", graph.links);
+        assert!(outcome.decided_after.is_some(), "{case}");
+    }
+}
+
+/// With loss and restarts there are no such bounds; but it goes on.
+#[test]
+fn graphs_with_loss_and_restarts_still_live() {
     let step = if is_soak() { 8 } else { 256 };
     for pairs in (0..1024).step_by(step).map(|pairs| pairs | 0b1111) {
-        let outcome = Trial::new(Graph::undirected(5, pairs), NodeId(3), 0.05).run(40);
-        assert!(outcome.decided_after.is_some(), "graph {pairs:010b}: {outcome:?}");
+        let graph = Graph::undirected(5, pairs);
+        let lossy = Trial::new(graph, NodeId(3), 0.05).run(40);
+        assert!(lossy.decided_after.is_some(), "graph {pairs:010b}: {lossy:?}");
+        let mut trial = Trial::new(graph, NodeId(3), 0.05);
+        for node in (0..5).map(NodeId) {
+            trial.world.crash(node, "in its turn");
+            trial.until(trial.world.now + 4 * ELECTION);
+        }
+        trial.begin();
+        assert!(trial.run(40).decided_after.is_some(), "graph {pairs:010b} after restarts");
+    }
+}
+
+/// Whoever comes back after a hundred election timeouts on its own finds a cluster at work, and does not disturb it.
+#[test]
+fn a_node_that_was_away_disturbs_nobody() {
+    for away in 0..5 {
+        let whole = Graph::undirected(5, 0b11_1111_1111);
+        let mut trial = Trial::new(whole, NodeId(0), 0.0);
+        trial.world.net.keep_only(|from, to| from != away && to != away);
+        trial.until(trial.world.now + 100 * ELECTION);
+        trial.world.net.keep_only(|from, to| whole.has(from, to));
+        trial.begin();
+        let outcome = trial.run(2 * SETTLED_AFTER);
+        assert!(outcome.changes.is_empty(), "{away} was away: {outcome:?}");
+        assert!(outcome.decided_after.is_some(), "{away} was away: {outcome:?}");
     }
 }

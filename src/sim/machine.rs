@@ -20,6 +20,8 @@ pub(super) struct Machine {
     ticked: u64,
     /// Ticks that its clock has jumped since.
     jumped: u64,
+    /// Until then its clock stands still.
+    stopped_until: u64,
     /// Why it will not come back in this run.
     pub(super) gone: Option<String>,
 }
@@ -29,8 +31,17 @@ pub(super) const TRUE_RATE: u64 = 16;
 
 impl Machine {
     pub(super) fn new(id: NodeId, rate: u64) -> Machine {
-        let (node, inbox, gone) = (None, Vec::new(), None);
-        Machine { id, node, inbox, busy_until: 0, rate, ticked: 0, jumped: 0, gone }
+        Machine {
+            id,
+            node: None,
+            inbox: Vec::new(),
+            busy_until: 0,
+            rate,
+            ticked: 0,
+            jumped: 0,
+            stopped_until: 0,
+            gone: None,
+        }
     }
 
     /// A node starts: nothing waits for it.
@@ -63,20 +74,30 @@ impl Machine {
 
     /// Reads its clock.
     pub(super) fn tick(&mut self, now: u64) -> Event {
+        self.ticked = self.ticked.max(now.min(self.stopped_until));
         let passed = (now - self.ticked) * self.rate / TRUE_RATE + std::mem::take(&mut self.jumped);
         self.ticked = now;
         Event::Tick { elapsed: passed }
     }
 
-    /// Its clock jumps ahead. (One that jumps back is the same as one that stands still: a node
-    /// looks at what passed since, and that is never less than nothing.)
+    /// Its clock jumps ahead.
     pub(super) fn jump(&mut self, ticks: u64) {
         self.jumped += ticks;
+    }
+
+    /// Its clock stands still, though the machine does not. (So does one that jumps back: a node
+    /// looks at what passed since, and that is never less than nothing.)
+    pub(super) fn stop_clock(&mut self, now: u64, until: u64) {
+        let tick = (now - self.ticked) * self.rate / TRUE_RATE;
+        self.jumped += tick;
+        self.ticked = now;
+        self.stopped_until = self.stopped_until.max(until);
     }
 
     /// Its clock goes right from now on.
     pub(super) fn set_right(&mut self) {
         self.rate = TRUE_RATE;
         self.jumped = 0;
+        self.stopped_until = 0;
     }
 }

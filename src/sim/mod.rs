@@ -22,6 +22,7 @@ mod faults;
 #[cfg(test)]
 mod graphs;
 pub mod history;
+mod kept;
 pub mod linear;
 mod machine;
 mod net;

@@ -75,12 +75,17 @@ impl Net {
         (!lost).then(|| 1 + rng.u64(0..self.weather.delay_ticks))
     }
 
-    /// Cuts some links until then: a node off, a group off, or single directions. Says what.
-    pub(super) fn cut(&mut self, rng: &mut Rng, until: u64) -> &'static str {
+    /// Cuts a node off from all others until then.
+    pub(super) fn isolate(&mut self, lone: NodeId, until: u64) {
+        self.cut_where(until, |from, to| from == lone.0 || to == lone.0);
+    }
+
+    /// Cuts some links until then: that node off, a group off, or single directions. Says what.
+    pub(super) fn cut(&mut self, rng: &mut Rng, lone: NodeId, until: u64) -> &'static str {
         let one_way = self.weather.one_way;
         match rng.u8(0..4) {
             0 => {
-                let lone = rng.u16(0..self.members);
+                let lone = lone.0;
                 let (off, on) = if one_way { (rng.bool(), true) } else { (true, true) };
                 self.cut_where(until, |from, to| (from == lone && on) || (to == lone && off));
                 "one node is cut off"

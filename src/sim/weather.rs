@@ -68,6 +68,10 @@ pub struct Network {
     pub one_way: bool,
     /// The mean time between links that clog: nothing is lost, all of it comes at the end.
     pub clog_ticks: u64,
+    /// The mean time between leaders that are cut off, and do not know it.
+    pub depose_ticks: u64,
+    /// The share of questions to which an answer comes again that was given in another ballot.
+    pub kept: f64,
 }
 
 /// What happens to processes and their clocks.
@@ -89,6 +93,8 @@ pub struct Process {
     pub drift: bool,
     /// The mean time between jumps of a node's clock.
     pub jump_ticks: u64,
+    /// The mean time between clocks that stand still.
+    pub stop_ticks: u64,
 }
 
 /// What happens to disks.
@@ -158,6 +164,8 @@ impl Weather {
                 heal_ticks: 0,
                 one_way: false,
                 clog_ticks: 0,
+                depose_ticks: 0,
+                kept: 0.0,
             },
             process: Process {
                 crash_ticks: 0,
@@ -168,6 +176,7 @@ impl Weather {
                 paused_ticks: 0,
                 drift: false,
                 jump_ticks: 0,
+                stop_ticks: 0,
             },
             disk: Disk {
                 power: 0.0,
@@ -225,6 +234,8 @@ impl Network {
             heal_ticks: length(rng, election_ticks * 16),
             one_way: rng.bool(),
             clog_ticks: mean(rng, election_ticks * 4),
+            depose_ticks: mean(rng, election_ticks * 8),
+            kept: share(rng, 1.0),
         }
     }
 }
@@ -240,6 +251,7 @@ impl Process {
             paused_ticks: length(rng, election_ticks * 8),
             drift: rng.u8(0..4) == 0,
             jump_ticks: if rng.u8(0..4) == 0 { mean(rng, election_ticks * 8) } else { 0 },
+            stop_ticks: mean(rng, election_ticks * 8),
         }
     }
 }

@@ -7,6 +7,7 @@ use super::client::Client;
 use super::disk::Disk;
 use super::faults::Fault;
 use super::history::History;
+use super::kept::Kept;
 use super::machine::{Machine, TRUE_RATE};
 use super::net::Net;
 use super::queue::{Happening, Queue};
@@ -53,6 +54,7 @@ pub(super) struct World {
     pub(super) machines: Vec<Machine>,
     pub(super) clients: Vec<Client>,
     pub(super) net: Net,
+    pub(super) kept: Kept,
     pub(super) history: History<Seen>,
     pub(super) checks: Checks,
     pub(super) trace: Trace,
@@ -95,6 +97,7 @@ impl World {
             machines,
             clients: (0..clients).map(|id| Client::new(ClientId(id.into()))).collect(),
             net: Net::new(members, weather.election_ticks, weather.network.clone()),
+            kept: Kept::new(weather.network.kept),
             rng: Rng::with_seed(seed ^ 0xC0FFEE),
             now: 0,
             queue: Queue::default(),
@@ -178,18 +181,25 @@ impl World {
         }
     }
 
-    /// A machine goes on with all that has come meanwhile; its clock is read before or after.
+    /// A machine goes on with all that has come meanwhile. It may have stood still just after it
+    /// had read its clock: then some of that is done in an hour that has passed long ago.
     fn wake(&mut self, node: NodeId) {
-        let (now, first) = (self.now, self.rng.bool());
+        let now = self.now;
         let machine = self.machine(node);
         if machine.node.is_none() || machine.is_busy(now) {
             return;
         }
-        let mut events = machine.take_inbox();
-        let tick = machine.tick(now);
-        let at = if first { 0 } else { events.len() };
-        events.insert(at, tick);
-        self.handle(node, events);
+        let mut early = machine.take_inbox();
+        let late = early.split_off(self.rng.usize(0..=early.len()));
+        if !early.is_empty() {
+            self.handle(node, early);
+        }
+        if self.machine(node).is_busy(now) {
+            late.into_iter().for_each(|event| self.machine(node).keep(event));
+            return;
+        }
+        let tick = self.machine(node).tick(now);
+        self.handle(node, [tick].into_iter().chain(late).collect());
     }
 
     /// A machine does nothing until then.
@@ -205,6 +215,9 @@ impl World {
         let index = usize::from(node.0);
         for event in &events {
             self.note_event(node, event);
+            if let Event::Query { id, .. } = event {
+                self.checks.asked(node, *id);
+            }
         }
         let Some(running) = self.machines[index].node.as_mut() else { return };
         let (checks, disks) = (&mut self.checks, &self.disks);
@@ -216,6 +229,12 @@ impl World {
         let is_alive = outcome.is_ok();
         if let Ok(outputs) = outcome {
             self.checks.after(running);
+            let applied = running.applied();
+            for output in &outputs {
+                if let Output::Answer { id, result: Ok(_) } = output {
+                    self.checks.answers(node, *id, applied);
+                }
+            }
             self.reply(busy, outputs);
         }
         self.checks.together(&self.disks);
@@ -230,6 +249,10 @@ impl World {
     }
 
     fn post(&mut self, departs: u64, envelope: Envelope) {
+        if let Some(old) = self.kept.pass(&mut self.rng, &envelope) {
+            let delay = 1 + self.rng.u64(0..self.weather.network.delay_ticks * 2);
+            self.plan(departs - self.now + delay, Happening::Deliver(Box::new(old)));
+        }
         let arrivals = self.net.route(&mut self.rng, departs, &envelope);
         if arrivals.is_empty() {
             return;
