@@ -54,8 +54,8 @@ sim: build
 	$(BINARY) sim $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT)) \
 		$(if $(NODES),--nodes $(NODES))
 
-# Plants the bugs of tests/sabotage one at a time, in a copy: the simulator must find each. Some, by
-# how their names begin: make sabotage PATCHES="07 12".
+# Plants the bugs of tests/sabotage one at a time, in a copy: the simulator must find each. All take
+# half an hour on two cores; some, by how their names begin: make sabotage PATCHES="07 12".
 sabotage:
 	@CARGO="$(CARGO)" tests/sabotage/run $(PATCHES)
 
