@@ -125,6 +125,22 @@ impl Cluster {
         Cluster::check(file).map_err(Error::Flags)
     }
 
+    /// The cluster whose members listen at these addresses, in the order of their ids from 0.
+    ///
+    /// # Errors
+    ///
+    /// If they do not describe one.
+    pub fn from_addresses(name: &str, addresses: &[String]) -> Result<Cluster, Error> {
+        let node = |(id, address): (u16, &String)| FileNode {
+            id,
+            address: address.trim().to_owned(),
+            witness: false,
+        };
+        let node = (0..).zip(addresses).map(node).collect();
+        let file = File { cluster: name.to_owned(), election: None, node };
+        Cluster::check(file).map_err(Error::Flags)
+    }
+
     /// Writes a cluster file.
     ///
     /// # Errors
@@ -279,5 +295,9 @@ mod tests {
         assert_eq!(cluster.nodes[0].address, "a:1");
         let error = Cluster::from_flags("room", &["a:1".to_owned()]).expect_err("no id");
         assert!(error.to_string().contains("ID=HOST:PORT"), "{error}");
+        let addresses = ["a:1".to_owned(), " b:2".to_owned()];
+        assert_eq!(Cluster::from_addresses("room", &addresses).expect("a cluster"), cluster);
+        let error = Cluster::from_addresses("room", &["a".to_owned()]).expect_err("no port");
+        assert!(error.to_string().contains("not HOST:PORT"), "{error}");
     }
 }

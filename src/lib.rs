@@ -39,7 +39,7 @@
 //!     let identity = wal::Identity::new("counter", node, incarnation);
 //!     wal::Store::format(&path, &identity, wal::Options { ballast_bytes: 0 })?;
 //!     let (cluster, store) = (cluster.clone(), wal::Store::open(&path)?);
-//!     let options = server::Options { node, incarnation, allow_faults: false };
+//!     let options = server::Options { node, incarnation, allow_faults: false, log_file: None };
 //!     tokio::spawn(async move {
 //!         server::run(&cluster, options, store, Counter(0), std::future::pending()).await
 //!     });

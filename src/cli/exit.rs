@@ -20,7 +20,7 @@ Exit statuses:
   73  a store exists already
   74  the disk failed, is full, or a store is damaged
   75  busy: a store is in use
-  78  a bad cluster file, or a store of another node or cluster
+  78  a bad cluster file, or a store or log of another node or cluster
 Every flag can also be given by its environment variable; the flag wins.";
 
 /// The statuses of the table.
@@ -72,8 +72,14 @@ impl Failure {
 
     #[allow(clippy::print_stderr)]
     pub(super) fn report(&self) -> ExitCode {
-        eprintln!("indelible: {}", self.line);
+        eprintln!("indelible: {self}");
         ExitCode::from(self.status as u8)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line)
     }
 }
 
@@ -133,8 +139,25 @@ impl From<server::Error<wal::Error>> for Failure {
                 Failure::new(Status::Config, error)
             }
             server::Error::Listen(_) => Failure::new(Status::Unavailable, error),
+            server::Error::LogFile(error) => Failure::from(error),
             server::Error::Stranger(_) => Failure::new(Status::Config, error),
             server::Error::System(error) => Failure::system(&error),
         }
+    }
+}
+
+impl From<server::LogFileError> for Failure {
+    fn from(error: server::LogFileError) -> Failure {
+        let status = match &error {
+            server::LogFileError::Io { error, .. }
+                if error.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Status::Missing
+            }
+            server::LogFileError::Io { .. } => Status::Disk,
+            server::LogFileError::Busy(_) => Status::Busy,
+            server::LogFileError::Differs { .. } => Status::Config,
+        };
+        Failure::new(status, error)
     }
 }

@@ -4,34 +4,13 @@
 //! could make a line read otherwise than it is. On a pipe bytes stay as they are: the reader there
 //! is a program. A backslash stays one: this is to be read, not to be read back.
 
-use std::fmt::Write;
+use crate::services::printed::{is_harmful, print};
 
 /// The line with each such character written out.
 pub(super) fn harmless(line: &[u8]) -> String {
     let mut shown = String::with_capacity(line.len());
-    for chunk in line.utf8_chunks() {
-        for char in chunk.valid().chars() {
-            if is_harmful(char) {
-                shown.extend(char.escape_unicode());
-            } else {
-                shown.push(char);
-            }
-        }
-        for byte in chunk.invalid() {
-            // Some terminals take a lone byte for a control character. A string takes all.
-            let _ = write!(shown, "\\x{byte:02x}");
-        }
-    }
+    print(&mut shown, line, |char| is_harmful(char) && char != '\t');
     shown
-}
-
-fn is_harmful(char: char) -> bool {
-    let is_control = char.is_control() && char != '\t';
-    let is_direction = matches!(
-        char,
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-    );
-    is_control || is_direction
 }
 
 #[cfg(test)]

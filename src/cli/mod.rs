@@ -14,6 +14,7 @@ mod master;
 mod node;
 mod sim;
 mod status;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -25,10 +26,10 @@ pub use master::{Master, MasterArgs};
 
 /// Persistent Multi-Paxos nodes on a write-ahead log, and a chat room on top.
 ///
-/// A cluster is described by a file (or by --cluster and --peer). Each member makes its store once
+/// A cluster is described by a file (or by flags: --replicas). Each member makes its store once
 /// with `format`, and then runs as `node`. `chat` talks in the room, `status` tells how the nodes
-/// are, `inspect` reads a store offline. `master` drives a whole cluster on this machine from
-/// commands on standard input.
+/// are, `inspect` reads a store offline, `verify` compares what they executed. `master` drives a
+/// whole cluster on this machine from commands on standard input.
 #[derive(clap::Parser)]
 #[command(name = "indelible", version, max_term_width = 100, after_help = exit::TABLE)]
 struct Cli {
@@ -54,6 +55,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Read a store offline: promise, accepted, decided, holes
     Inspect(inspect::InspectArgs),
+    /// Compare executed logs, of files or live replicas: whether they are one log
+    Verify(verify::VerifyArgs),
     /// Drive a whole system on this machine from commands on stdin
     Master(master::MasterArgs),
     /// Show what this is about
@@ -103,6 +106,7 @@ fn run(cli: Cli, master: Master<'_>, demo: Demo<'_>) -> Result<(), Failure> {
         Command::Status(args) => status::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Master(args) => master::run(args, cli.log, master),
         Command::Demo(args) => demo::run(args, demo),
         Command::Sim(args) => sim::run(&args),

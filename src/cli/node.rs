@@ -10,7 +10,7 @@ use super::exit::{Failure, Status};
 use crate::local::tied;
 use crate::paxos::{Incarnation, NodeId};
 use crate::server;
-use crate::services::chat::Chat;
+use crate::services::chat::{self, Chat};
 use crate::wal::{Identity, Options, Store};
 
 /// Make the store of a member, once, before it first runs.
@@ -39,9 +39,11 @@ pub(super) struct FormatArgs {
 /// Run a member, in the foreground, until SIGTERM or Ctrl-C.
 ///
 /// What it acknowledges is on its disk first. When it is killed, or the power goes, start it again
-/// the same way: it reads its log, and fetches from the others what it missed.
+/// the same way: it reads its log, and fetches from the others what it missed. Members may be
+/// started in any order, minutes apart: they work as soon as a majority runs.
 ///
 ///   indelible node --cluster-file room.toml --id 0 --store /var/lib/indelible/0
+///   indelible node --f 1 --replicas a:7000,b:7000,c:7000 --id 0 --store /var/lib/indelible/0
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct NodeArgs {
@@ -53,6 +55,11 @@ pub(super) struct NodeArgs {
     /// Its store
     #[arg(long, env = "INDELIBLE_STORE", value_name = "DIR")]
     store: PathBuf,
+    /// Append each executed line to this file, `SLOT SENDER: text`, with control characters,
+    /// backslashes and a sender's colons written out. A copy for people and for `verify`: a
+    /// restarted node continues it, and refuses a file that is not its own
+    #[arg(long, env = "INDELIBLE_LOG_FILE", value_name = "FILE")]
+    log_file: Option<PathBuf>,
     /// Obey orders to fail: for test harnesses only
     #[arg(long, env = "INDELIBLE_ALLOW_FAULTS")]
     allow_faults: bool,
@@ -99,7 +106,9 @@ pub(super) fn run(args: NodeArgs) -> Result<(), Failure> {
         "recovered"
     );
     let incarnation = store.identity().incarnation;
-    let options = server::Options { node, incarnation, allow_faults: args.allow_faults };
+    let log_file = args.log_file.map(|path| (path, chat::logged as server::LineOf));
+    let allow_faults = args.allow_faults;
+    let options = server::Options { node, incarnation, allow_faults, log_file };
     super::runtime()?.block_on(async {
         let stop = stopped().map_err(|error| Failure::system(&error))?;
         Ok(server::run(&cluster, options, store, Chat, stop).await?)

@@ -16,12 +16,12 @@ use crate::wire::client::{NodeStatus, Role};
 
 /// Ask each member how it is.
 ///
-/// A row a member: what it does, its ballot and view (view v has the primary v mod n), the leader
-/// it hears, how far it has decided and applied, and the slots it lacks. Exit status 69 if no
-/// majority answered.
+/// A row a member: what it does, the view it is in with its ballot and its primary (view v has the
+/// primary v mod n), the leader it hears now, how far it has decided and applied, and the slots it
+/// lacks. While nobody is heard the view is the last one. Exit status 69 if no majority answered.
 ///
 ///   indelible status --cluster-file room.toml
-///   indelible status --cluster room --peer 0=a:7000 --peer 1=b:7000 --peer 2=c:7000 --json
+///   indelible status --replicas a:7000,b:7000,c:7000 --json
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct StatusArgs {
@@ -64,20 +64,20 @@ fn to_table(asked: &[Asked<'_>]) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);
     table.set_header([
-        "NODE", "ADDRESS", "ROLE", "BALLOT", "VIEW", "LEADER", "DECIDED", "APPLIED", "HOLES",
-        "STATE",
+        "NODE", "ADDRESS", "ROLE", "VIEW", "PRIMARY", "BALLOT", "LEADER", "DECIDED", "APPLIED",
+        "HOLES", "STATE",
     ]);
     for (member, status) in asked {
         let id = member.id.0.to_string();
         match status {
             Ok(it) => table.add_row(row(id, member, it)),
-            Err(error) => table.add_row([id, member.address.clone(), format!("({error})")]),
+            Err(error) => table.add_row(silent(id, member, error)),
         };
     }
     table.trim_fmt()
 }
 
-fn row(id: String, member: &Member, status: &NodeStatus) -> [String; 10] {
+fn row(id: String, member: &Member, status: &NodeStatus) -> [String; 11] {
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let ranges = status.holes.iter().map(|(from, to)| format!("{from}..{to}"));
     let holes = ranges.collect::<Vec<_>>().join(" ");
@@ -85,14 +85,25 @@ fn row(id: String, member: &Member, status: &NodeStatus) -> [String; 10] {
         id,
         member.address.clone(),
         role(status.role).to_owned(),
-        or_none(status.ballot.map(|ballot| ballot.to_string())),
         or_none(status.ballot.map(|ballot| ballot.view(status.members).to_string())),
+        or_none(status.ballot.map(|ballot| ballot.node.0.to_string())),
+        or_none(status.ballot.map(|ballot| ballot.to_string())),
         or_none(status.leader.map(|leader| leader.0.to_string())),
         status.decided.to_string(),
         status.applied.to_string(),
         or_none(Some(holes).filter(|holes| !holes.is_empty())),
         format!("{:016x}", status.digest.hash),
     ]
+}
+
+/// A member that did not say how it is; the reason stands last, where it widens no column.
+fn silent(id: String, member: &Member, error: &str) -> [String; 11] {
+    let mut row: [String; 11] = std::array::from_fn(|_| "-".to_owned());
+    row[0] = id;
+    row[1].clone_from(&member.address);
+    row[2] = "no answer".to_owned();
+    row[10] = format!("({error})");
+    row
 }
 
 fn role(role: Role) -> &'static str {
@@ -114,8 +125,9 @@ fn to_json(asked: &[Asked<'_>]) -> String {
                 "address": address,
                 "incarnation": it.incarnation.0,
                 "role": role(it.role),
-                "round": it.ballot.map(|ballot| ballot.round),
                 "view": it.ballot.map(|ballot| ballot.view(it.members)),
+                "primary": it.ballot.map(|ballot| ballot.node.0),
+                "round": it.ballot.map(|ballot| ballot.round),
                 "leader": it.leader.map(|leader| leader.0),
                 "decided": it.decided.0,
                 "applied": it.applied.0,

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::Page;
 use super::link::{Link, LinkError};
-use crate::paxos::ClientId;
+use crate::paxos::{ClientId, Slot};
 use crate::wire::client::{FromNode, NodeStatus, Order, ToNode};
 
 /// A connection to one node for questions.
@@ -63,14 +64,44 @@ impl Probe {
         .await
     }
 
+    /// Asks for the archive from a slot on. It comes [a page](Probe::page) at a time, and a node
+    /// hangs up on whoever leaves pages lying for long.
+    ///
+    /// # Errors
+    ///
+    /// If the connection is broken.
+    pub async fn subscribe(&mut self, from: Slot) -> Result<(), LinkError> {
+        self.link.writer.say(&ToNode::Subscribe { from });
+        self.link.writer.flush().await
+    }
+
+    /// The page of the archive that begins there: the next one of what was asked for.
+    ///
+    /// # Errors
+    ///
+    /// If it does not come in time, as when the node has executed nothing more; the probe is of no
+    /// use any more.
+    pub async fn page(&mut self, from: Slot) -> Result<Page, LinkError> {
+        self.hear(|told| {
+            let FromNode::Entries { first, next, entries } = told else { return None };
+            (first == from && next > first).then_some(Page { first, next, entries })
+        })
+        .await
+    }
+
     async fn ask<T>(
         &mut self,
         question: ToNode,
         is_answer: impl Fn(FromNode) -> Option<T>,
     ) -> Result<T, LinkError> {
+        self.link.writer.say(&question);
+        self.hear(is_answer).await
+    }
+
+    /// Says what is unsaid, and waits for the answer.
+    async fn hear<T>(&mut self, is_answer: impl Fn(FromNode) -> Option<T>) -> Result<T, LinkError> {
         let patience = self.patience;
         let asking = async {
-            self.link.writer.say(&question);
             self.link.writer.flush().await?;
             loop {
                 if let Some(answer) = is_answer(self.link.reader.next().await?) {

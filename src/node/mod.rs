@@ -280,7 +280,7 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
             incarnation: config.incarnation,
             members: config.members,
             role: role(replica),
-            ballot: replica.state().promised(),
+            ballot: replica.view(),
             leader: replica.leader(),
             decided: replica.decided(),
             applied: self.executor.applied(),

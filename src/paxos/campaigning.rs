@@ -88,7 +88,7 @@ impl Replica {
         let (me, decided) = (self.config.node, self.learner.decided());
         let promised = self.acceptor.on_prepare(&self.config, me, &prepare, decided, fx);
         assert!(promised, "A1: a fresh ballot lies above every own promise");
-        self.election.hear(&self.config, me, self.now);
+        self.election.hear(&self.config, ballot, self.now);
         for peer in self.config.peers() {
             fx.send(peer, prepare.clone());
         }

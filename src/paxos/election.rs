@@ -14,6 +14,8 @@ use super::config::Config;
 #[derive(Clone, Debug)]
 pub(super) struct Election {
     heard: Option<(NodeId, u64)>,
+    /// The highest ballot heard, however long ago: for those who ask which view it is.
+    view: Option<Ballot>,
     /// Until then this node, just started, hears "someone": it may have promised a live leader.
     grace_until: u64,
     /// When it will canvass, unless it hears a leader before.
@@ -36,6 +38,7 @@ impl Election {
     pub(super) fn new(config: &Config, promised: Option<Ballot>, now: u64) -> Election {
         let mut election = Election {
             heard: None,
+            view: None,
             grace_until: now,
             deadline: now,
             canvass: None,
@@ -59,16 +62,22 @@ impl Election {
         (now <= at + config.timing.reach_ticks).then_some(node)
     }
 
+    /// The highest ballot heard since the start, if any.
+    pub(super) fn view(&self) -> Option<Ballot> {
+        self.view
+    }
+
     /// Whether this node would tell an asker that somebody leads.
     pub(super) fn hears_other_than(&self, asker: NodeId, config: &Config, now: u64) -> bool {
         now < self.grace_until || self.heard(config, now).is_some_and(|leader| leader != asker)
     }
 
-    /// A sign of life from a leader, or a promise given to a campaigner.
-    pub(super) fn hear(&mut self, config: &Config, leader: NodeId, now: u64) {
-        self.heard = Some((leader, now));
+    /// A sign of life from the leader of this ballot, or a promise given to its campaigner.
+    pub(super) fn hear(&mut self, config: &Config, ballot: Ballot, now: u64) {
+        self.heard = Some((ballot.node, now));
+        self.view = self.view.max(Some(ballot));
         self.canvass = None;
-        self.wait_in_ring(config, Some(leader), now, config.timing.election_ticks);
+        self.wait_in_ring(config, Some(ballot.node), now, config.timing.election_ticks);
     }
 
     /// The connection from a node broke. If it was the leader's, waiting for silence is pointless:

@@ -165,7 +165,7 @@ impl Replica {
         }
         let decided = self.learner.decided();
         if self.acceptor.on_prepare(&self.config, from, prepare, decided, fx) {
-            self.election.hear(&self.config, from, self.now);
+            self.election.hear(&self.config, ballot, self.now);
             self.yield_to_promise(fx);
         }
     }
@@ -193,7 +193,7 @@ impl Replica {
         if self.office.ballot().is_some_and(|mine| mine < ballot) {
             self.step_down(fx);
         }
-        self.election.hear(&self.config, from, self.now);
+        self.election.hear(&self.config, ballot, self.now);
         self.on_watermark(ballot, heartbeat.watermark, fx);
         self.learner.on_hint(from, heartbeat.decided);
         let echo = Echo {

@@ -39,6 +39,13 @@ impl Replica {
         self.learner.decided()
     }
 
+    /// The ballot of the view this node is in: the highest that it promised, or heard a leader in.
+    /// The two differ where it came back while nothing was proposed: a heartbeat is no promise.
+    #[must_use]
+    pub fn view(&self) -> Option<Ballot> {
+        self.acceptor.promised().max(self.election.view())
+    }
+
     /// The leader this node follows: itself, or whom it heard lately.
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {

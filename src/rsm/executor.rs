@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::archive::Archive;
+use super::hash::Rolling;
 use super::machine::StateMachine;
 use super::sessions::{Outcome, Sessions};
 use crate::paxos::{ClientId, Command, Digest, RequestNumber, Slot};
@@ -14,7 +15,7 @@ pub struct Executor<M> {
     archive: Archive,
     sessions: Sessions,
     applied: Slot,
-    hash: u64,
+    hash: Rolling,
     checkpoint: Option<Digest>,
 }
 
@@ -32,9 +33,6 @@ pub struct Applied {
 /// A hash of the state is told to the others each time so many slots are applied.
 pub const CHECKPOINT_SLOTS: u64 = 1000;
 
-const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
-
 impl<M: StateMachine> Executor<M> {
     /// A machine that has applied nothing.
     pub fn new(machine: M) -> Executor<M> {
@@ -43,7 +41,7 @@ impl<M: StateMachine> Executor<M> {
             archive: Archive::default(),
             sessions: Sessions::default(),
             applied: Slot(0),
-            hash: FNV_BASIS,
+            hash: Rolling::default(),
             checkpoint: None,
         }
     }
@@ -84,7 +82,7 @@ impl<M: StateMachine> Executor<M> {
     /// The rolling hash over everything applied.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        Digest { slot: self.applied, hash: self.hash }
+        Digest { slot: self.applied, hash: self.hash.value() }
     }
 
     /// The hash at the last checkpoint.
@@ -112,24 +110,18 @@ impl<M: StateMachine> Executor<M> {
     }
 
     fn hash_slot(&mut self, slot: Slot, command: &Command, applied: Option<&Applied>) {
-        self.mix(&slot.0.to_le_bytes());
+        let hash = &mut self.hash;
+        hash.mix(&slot.0.to_le_bytes());
         if let Command::Request(request) = command {
-            self.mix(&request.client.0.to_le_bytes());
-            self.mix(&request.number.0.to_le_bytes());
-            self.mix(&request.body);
+            hash.mix(&request.client.0.to_le_bytes());
+            hash.mix(&request.number.0.to_le_bytes());
+            hash.mix(&request.body);
         }
         if let Some(Applied { outcome: Outcome::Applied(_, reply), .. }) = applied {
-            self.mix(reply);
+            hash.mix(reply);
         }
         if self.applied.0.is_multiple_of(CHECKPOINT_SLOTS) {
             self.checkpoint = Some(self.digest());
-        }
-    }
-
-    /// FNV-1a: a hash that finds accidents, not enemies.
-    fn mix(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME);
         }
     }
 }

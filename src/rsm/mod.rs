@@ -5,10 +5,12 @@
 
 pub mod archive;
 pub mod executor;
+pub mod hash;
 pub mod machine;
 pub mod sessions;
 
 pub use archive::Archive;
 pub use executor::{Applied, Executor};
+pub use hash::Rolling;
 pub use machine::StateMachine;
 pub use sessions::{Outcome, Sessions};

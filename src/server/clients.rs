@@ -234,9 +234,7 @@ impl Writer {
 }
 
 async fn fetch(jobs: Lane, first: Slot) -> Fetched {
-    let (answer, page) = oneshot::channel();
-    jobs.push(Job::Page(first, answer), 0).await?;
-    let (next, entries) = page.await.ok()?;
+    let (next, entries) = jobs.page(first).await?;
     Some((first, next, entries))
 }
 

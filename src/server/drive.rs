@@ -14,7 +14,7 @@ use super::bomb::Ways;
 use super::jobs::{Job, Waiting};
 use super::line::Line;
 use crate::node::{Event, Node, Output};
-use crate::paxos::{ClientId, NodeId, Tenure, Wal};
+use crate::paxos::{Ballot, ClientId, NodeId, Tenure, Wal};
 use crate::rsm::StateMachine;
 use crate::transport::outgoing::Outgoing;
 use crate::wire::client::{FromNode, Order, Role};
@@ -33,7 +33,7 @@ const TICKS: u32 = 40;
 const BEAT: Duration = Duration::from_millis(100);
 
 /// Bytes in one page of the archive.
-const PAGE_BYTES: usize = 256 << 10;
+pub(super) const PAGE_BYTES: usize = 256 << 10;
 
 /// The node, its clock and those who wait for its answers.
 pub(super) struct Drive<W, M> {
@@ -47,6 +47,8 @@ pub(super) struct Drive<W, M> {
     ticked: Instant,
     beat: Instant,
     is_settled: bool,
+    /// The view that the log tells of, by its ballot.
+    view: Option<Ballot>,
     /// The leadership that the log tells of.
     tenure: Option<Tenure>,
 }
@@ -69,6 +71,7 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
             ticked: Instant::now(),
             beat: Instant::now(),
             is_settled: false,
+            view: None,
             tenure: None,
         }
     }
@@ -134,6 +137,7 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
             self.is_settled &= events.iter().all(|event| matches!(event, Event::Tick { .. }));
             let outputs = self.node.handle(events, &mut self.ways)?;
             self.answer(outputs);
+            self.log_view();
             self.log_tenure();
         }
         self.publish();
@@ -215,17 +219,36 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
         }
     }
 
+    /// Says in the log when this node enters a view: it promised its primary, or heard it lead.
+    fn log_view(&mut self) {
+        let ballot = self.node.replica().view();
+        if ballot == self.view {
+            return;
+        }
+        self.view = ballot;
+        if let Some(ballot) = ballot {
+            let (view, primary) = (ballot.view(self.members()), ballot.node.0);
+            tracing::info!(view, primary, %ballot, "view {view}: its primary is node {primary}");
+        }
+    }
+
+    fn members(&self) -> u16 {
+        self.node.replica().config().members
+    }
+
     /// Says in the log when this node begins or ceases to lead.
     fn log_tenure(&mut self) {
         let tenure = self.node.replica().tenure();
         if tenure == self.tenure {
             return;
         }
-        let members = self.node.replica().config().members;
         match tenure {
             Some(Tenure { ballot, first, adopted, filled }) => {
-                let (view, first) = (ballot.view(members), first.0);
-                tracing::info!(view, %ballot, first, adopted, filled, "leads");
+                let (view, first) = (ballot.view(self.members()), first.0);
+                tracing::info!(
+                    view, %ballot, first, adopted, filled,
+                    "takes office in view {view}: adopted {adopted} slots, filled {filled} holes"
+                );
             }
             None => tracing::info!("leads no more"),
         }

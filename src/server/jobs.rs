@@ -79,6 +79,14 @@ impl Lane {
         self.queue.send(Waiting { job, _room: Some(room) }).ok()
     }
 
+    /// A page of the archive from a slot on: where the next begins, and its entries. `None`: the
+    /// node has stopped.
+    pub(super) async fn page(&self, first: Slot) -> Option<(Slot, Vec<Entry>)> {
+        let (answer, page) = oneshot::channel();
+        self.push(Job::Page(first, answer), 0).await?;
+        page.await.ok()
+    }
+
     /// Queues what must not wait. `None`: the node has stopped.
     pub(super) fn push_now(&self, job: Job) -> Option<()> {
         self.queue.send(Waiting { job, _room: None }).ok()

@@ -3,7 +3,8 @@
 //! Two threads. The main one runs all sockets and waits; the one named `node` owns the node and its
 //! disk, and is the only place that reads the clock. Between them: one bounded queue of jobs, a
 //! queue to each peer and to each client, and a watched note of how far the node has applied, whom
-//! it follows, and that its thread lives: clients are to leave a node whose disk has stalled.
+//! it follows, and that its thread lives: clients are to leave a node whose disk has stalled. Where
+//! a log file is asked for, a third thread writes it (`scribe`).
 //!
 //! **Architecture invariant:** waiting and changing are apart. `select` waits and changes nothing;
 //! the node's thread changes and waits for nothing but the disk.
@@ -13,11 +14,14 @@ mod clients;
 mod drive;
 mod jobs;
 mod line;
+mod log_file;
+mod scribe;
 #[cfg(test)]
 mod strangers;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +39,10 @@ use crate::transport::outgoing::{Outgoing, to_all};
 use crate::transport::prepare;
 use drive::Drive;
 use jobs::{Job, Lane};
+use log_file::LogFile;
+use scribe::Scribe;
+
+pub use log_file::{Error as LogFileError, LineOf};
 
 /// Connections of clients at a time. Peers need no number: each is heard on one.
 pub const CLIENTS_MAX: usize = 4096;
@@ -52,6 +60,8 @@ pub struct Options {
     pub incarnation: Incarnation,
     /// Whether it obeys orders to fail.
     pub allow_faults: bool,
+    /// Where it writes what it has executed, for people; and how each entry of the archive reads.
+    pub log_file: Option<(PathBuf, LineOf)>,
 }
 
 /// Why a server stopped.
@@ -63,6 +73,9 @@ pub enum Error<E: std::error::Error> {
     /// Its log failed: final.
     #[error("{0}")]
     Log(E),
+    /// Its log file cannot be opened, or is not its own.
+    #[error(transparent)]
+    LogFile(#[from] LogFileError),
     /// It is not a member.
     #[error("node {0} is not in the cluster file")]
     Stranger(u16),
@@ -135,6 +148,7 @@ where
     M: StateMachine + Send + 'static,
 {
     let node = Node::open(config(cluster, &options), wal, machine).map_err(Error::Log)?;
+    let log_file = open_log_file(&options, &node)?;
     tracing::info!(
         node = options.node.0,
         address = ?listener.local_addr().ok(),
@@ -160,13 +174,21 @@ where
         // If nobody waits for the end any more, the process is ending anyway.
         let _ = ended.send(Drive::new(node, ways, publish, election).run(inbox));
     })?;
+    let mut scribe = Scribe::start(log_file, jobs.clone(), progress.clone())?;
     let clients = Arc::new(Semaphore::new(CLIENTS_MAX));
     let allow_faults = options.allow_faults;
     let desk = Desk { identity, allow_faults, jobs, news, progress, peers, clients };
     let outcome = tokio::select! {
         () = accept_all(listener, desk.clone()) => unreachable!("accepting never ends"),
         outcome = &mut end => outcome,
+        error = scribe.refuses() => {
+            let _ = desk.jobs.push_now(Job::Stop);
+            // What its log says matters more than what the file does.
+            end.await.unwrap_or(Ok(())).map_err(Error::Log)?;
+            return Err(Error::LogFile(error));
+        }
         () = stop => {
+            scribe.finish().await;
             // The node's thread settles the log and ends; or it has ended already.
             let _ = desk.jobs.push_now(Job::Stop);
             end.await
@@ -176,6 +198,21 @@ where
         return Err(Error::System(std::io::Error::other("the node's thread panicked")));
     }
     outcome.unwrap_or(Ok(())).map_err(Error::Log)
+}
+
+/// The log file, if one is asked for. What it holds is compared with what the node has executed so
+/// far, before it serves anybody.
+fn open_log_file<W: Wal, M: StateMachine>(
+    options: &Options,
+    node: &Node<W, M>,
+) -> Result<Option<LogFile>, LogFileError> {
+    let Some((path, line_of)) = &options.log_file else { return Ok(None) };
+    let mut log = LogFile::open(path, *line_of)?;
+    while log.is_ahead() && log.next() < node.applied() {
+        let (next, entries) = node.entries(log.next(), drive::PAGE_BYTES);
+        log.take(next, &entries)?;
+    }
+    Ok(Some(log))
 }
 
 fn config(cluster: &Cluster, options: &Options) -> Config {

@@ -69,7 +69,8 @@ impl Rig {
         for (node, listener) in (0..).map(NodeId).zip(listeners) {
             let (stop, stopped) = oneshot::channel();
             let (cluster, wal) = (rig.cluster.clone(), wal(node));
-            let options = Options { node, incarnation: Incarnation(1), allow_faults };
+            let options =
+                Options { node, incarnation: Incarnation(1), allow_faults, log_file: None };
             rig.servers.push(tokio::spawn(async move {
                 let stopped = async {
                     let _ = stopped.await;

@@ -10,10 +10,12 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::printed::{is_harmful, print};
 use crate::paxos::Slot;
 use crate::rsm::{Archive, StateMachine};
 use crate::wire::client::Entry;
 use crate::wire::codec;
+use crate::wire::frame::BODY_BYTES_MAX;
 
 /// The room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,7 +71,29 @@ impl Message {
         line.extend_from_slice(&self.text);
         line
     }
+
+    /// The line of an executed log, `SLOT SENDER: text`, without an end of line. Unlike
+    /// [`line`](Message::line) it is one line of plain text whatever was said, and no two messages
+    /// have the same: control characters, backslashes, and colons of the sender are written out.
+    #[must_use]
+    pub fn logged(&self, slot: Slot) -> String {
+        let mut line = format!("{slot} ");
+        print(&mut line, &self.sender, |char| is_harmful(char) || matches!(char, '\\' | ':'));
+        line.push_str(": ");
+        print(&mut line, &self.text, |char| is_harmful(char) || char == '\\');
+        line
+    }
 }
+
+/// The line of an executed log that an entry of the archive stands for, if it is a message.
+#[must_use]
+pub fn logged(entry: &Entry) -> Option<String> {
+    Message::decode(&entry.body).map(|message| message.logged(entry.slot))
+}
+
+/// The longest line of an executed log, in bytes without its end: each byte of a command takes
+/// `\u{9f}` at most, and the slot its 20 digits.
+pub const LOGGED_BYTES_MAX: usize = BODY_BYTES_MAX * 6 + 32;
 
 impl StateMachine for Chat {
     fn apply(&mut self, at: Slot, command: &[u8], archive: &mut Archive) -> Vec<u8> {
@@ -140,6 +164,23 @@ mod tests {
         assert_eq!(odd.line(Slot(2)), b"2 7:  \xff\x00 3 1: hm ");
     }
 
+    /// Bugs that turn it red: a character that is not escaped; a backslash or a sender's colon
+    /// that stays as it is.
+    #[test]
+    fn a_logged_line_is_one_line_and_of_one_message_only() {
+        let cases: [(&[u8], &[u8], &str); 6] = [
+            (b"ann", b"hello", "3 ann: hello"),
+            (b"", b"", "3 : "),
+            (b"a: b", b"c: d", "3 a\\u{3a} b: c: d"),
+            (b"a", b"x\ny\r\tz\x1b[2J", "3 a: x\\u{a}y\\u{d}\\u{9}z\\u{1b}[2J"),
+            (b"a", b"\\u{a} \xff", "3 a: \\u{5c}u{a} \\xff"),
+            (b"a", "na\u{ef}ve \u{202e}\u{2028}".as_bytes(), "3 a: na\u{ef}ve \\u{202e}\\u{2028}"),
+        ];
+        for (sender, text, line) in cases {
+            assert_eq!(message(sender, text).logged(Slot(3)), line);
+        }
+    }
+
     #[test]
     fn history_comes_in_pages_without_gap_or_repeat() {
         let text = vec![b'x'; PAGE_BYTES_MAX / 4];
@@ -165,6 +206,15 @@ mod tests {
             room.apply(Slot(0), &command, &mut archive);
             prop_assert_eq!(archive.len(), usize::from(Message::decode(&command).is_some()));
             room.query(&query, &archive);
+        }
+
+        #[test]
+        fn equal_lines_are_of_equal_messages(one: (Vec<u8>, Vec<u8>), other: (Vec<u8>, Vec<u8>)) {
+            let (one, other) = (message(&one.0, &one.1), message(&other.0, &other.1));
+            let (line, other_line) = (one.logged(Slot(u64::MAX)), other.logged(Slot(u64::MAX)));
+            prop_assert_eq!(one == other, line == other_line);
+            prop_assert!(!line.contains(char::is_control));
+            prop_assert!(line.len() <= 6 * (one.sender.len() + one.text.len()) + 32);
         }
     }
 }

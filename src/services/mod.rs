@@ -4,3 +4,4 @@
 //! a deterministic machine that takes bytes in slot order.
 
 pub mod chat;
+pub mod printed;

@@ -164,7 +164,7 @@ pub struct NodeStatus {
     pub members: u16,
     /// What it does.
     pub role: Role,
-    /// The highest ballot it has promised.
+    /// The ballot of its view: the highest that it promised, or heard a leader in.
     pub ballot: Option<Ballot>,
     /// The leader it hears, itself included.
     pub leader: Option<NodeId>,

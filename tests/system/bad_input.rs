@@ -94,12 +94,16 @@ fn statuses() -> Result<(), Failed> {
     fails(&one.args("node", &file, &store), 66, "no store here")?;
     fails(&["inspect".to_owned(), store.display().to_string()], 66, "no store here")?;
     fails(&["status".to_owned(), format!("-f{}", file.display())], 69, "no quorum")?;
+    let f = ["status".to_owned(), format!("--cluster={}", file.display()), "--f=1".to_owned()];
+    fails(&f, 78, "a cluster that bears 1 failures has 3 members, but \"room\" has 1")?;
+    let log = format!("--log-file={}", one.folder.path().join("none").join("a.log").display());
     let mut small = one.args("format", &file, &store);
     small.push("--ballast=4000000".to_owned());
     small.retain(|flag| flag != "--ballast=0");
     fails(&small, 64, "less than 16777216 opens no full disk")?;
     assert!(program(&one.args("format", &file, &store)).status()?.success());
     fails(&one.args("format", &file, &store), 73, "exists already")?;
+    fails(&[one.args("node", &file, &store), vec![log]].concat(), 66, "a.log: No such file")?;
     fails(&one.args("node", &other, &store), 78, "of cluster \"room\", not of node 0 of")?;
     fs::write(store.join("high-water"), vec![7; 4608])?;
     fails(&one.args("node", &file, &store), 74, "damaged")

@@ -14,6 +14,7 @@ mod cases;
 mod growth;
 mod kills;
 mod local;
+mod logs;
 mod master;
 mod need;
 mod node_disk;
@@ -75,6 +76,7 @@ fn trials() -> Vec<Trial> {
         growth::trials(),
         kills::trials(),
         local::trials(),
+        logs::trials(),
         master::trials(),
         node_disk::trials(),
         power::trials(),
