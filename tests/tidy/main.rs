@@ -2,9 +2,11 @@
 //!
 //! Which module may import which, who alone may touch the disk, the clock or a crate, how long a
 //! file may be: what a reviewer would have to look for each time, a test looks for. See `rules`
-//! for what is forbidden, `planted` for the proof that each rule can fail.
+//! for what is forbidden, `planted` for the proof that each rule can fail. `patches` reads what is
+//! planted for the simulator.
 
 mod lexer;
+mod patches;
 mod paths;
 mod planted;
 mod rules;

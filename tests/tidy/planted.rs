@@ -1,5 +1,6 @@
 //! A planted violation for every rule, and beside it what is close and allowed.
 
+use crate::patches::{misfits, misnumbered};
 use crate::rules::{File, RULES, Violation};
 
 fn complaints(rule: &str, name: &str, source: &str) -> Vec<Violation> {
@@ -135,4 +136,45 @@ fn functions_are_not_long() {
     };
     breaks("functions", "node/mod.rs", &function(71));
     keeps("functions", "node/mod.rs", &function(70));
+}
+
+#[test]
+fn patches_fit() {
+    let read = |name: &str| {
+        let source = "fn f() {\n    a();\n    b();\n    c();\n    a();\n}\n";
+        (name == "src/x.rs").then(|| source.to_owned())
+    };
+    let found = |patch: &str| misfits(patch, read);
+    let diff = "--- a/src/x.rs\n+++ b/src/x.rs\n@@ -2,3 +2,3 @@\n     a();\n-    b();\n+    d();\n\
+                \x20    c();\n";
+    let whole = format!("What it is.\nWhat finds it.\n\n{diff}");
+    assert_eq!(found(&whole), [""; 0]);
+    let broken = [
+        ("has moved on", whole.replace("-    b", "-    x")),
+        ("context has moved on", whole.replace(" c();", " x();")),
+        (
+            "two places",
+            whole
+                .replace("2,3 +2,3 @@\n     a();\n-    b", "2 +2 @@\n-    a")
+                .replace("     c();\n", ""),
+        ),
+        ("no such file", whole.replace("x.rs", "y.rs")),
+        ("miscounted", whole.replace("-2,3", "-2,4")),
+        ("no prose", diff.to_owned()),
+        ("no diff", "What it is.\nWhat finds it.\n\n".to_owned()),
+        ("nothing changed", whole.replace("-    b();\n+    d();", "     b();")),
+        ("the simulator itself", whole.replace("src/x.rs", "src/sim/x.rs")),
+    ];
+    for (what, patch) in broken {
+        assert!(!found(&patch).is_empty(), "{what} passes:\n{patch}");
+    }
+}
+
+#[test]
+fn patches_are_numbered() {
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    assert_eq!(misnumbered(&names(&["01-a.patch", "02-b.patch"])), [""; 0]);
+    assert!(!misnumbered(&names(&["01-a.patch", "03-b.patch"])).is_empty(), "a gap");
+    assert!(!misnumbered(&names(&["01-a.patch", "01-b.patch"])).is_empty(), "a number twice");
+    assert!(!misnumbered(&names(&["01-.patch"])).is_empty(), "no name");
 }
