@@ -297,8 +297,8 @@ fn graphs_with_loss_and_restarts_still_live() {
     }
 }
 
-/// Whoever comes back after a hundred election timeouts on its own finds a cluster at work, and does
-/// not disturb it.
+/// Whoever comes back after a hundred election timeouts on its own finds a cluster at work, and
+/// does not disturb it.
 #[test]
 fn a_node_that_was_away_disturbs_nobody() {
     for away in 0..5 {
