@@ -37,8 +37,8 @@ struct Platter {
     failed: bool,
     /// How long the commits of this turn took.
     busy_ticks: u64,
-    /// The lowest value that something was done to behind the log's back.
-    rotten: Option<u64>,
+    /// What was done to the values behind the log's back last.
+    rot: Option<Rot>,
 }
 
 /// Why a commit or a start did not succeed.
@@ -50,6 +50,16 @@ pub(super) enum DiskError {
     /// The log was read, and something acknowledged is missing or damaged.
     #[error("refused: {0}")]
     Refused(String),
+}
+
+/// Something that happened to what is written.
+#[derive(Clone, Copy, Debug)]
+struct Rot {
+    /// The lowest value that it happened to.
+    lowest: u64,
+    /// Whether it looks like a commit that broke off: the last value is damaged, or some are gone
+    /// from there on.
+    is_like_a_torn_tail: bool,
 }
 
 /// Out of so many commits, one has the high-water mark written though nothing asks for it.
@@ -70,7 +80,7 @@ impl Disk {
             image: AcceptorState::default(),
             failed: false,
             busy_ticks: 0,
-            rotten: None,
+            rot: None,
         })))
     }
 
@@ -117,11 +127,16 @@ impl Disk {
         self.0.borrow_mut().rot(&foreign)
     }
 
-    /// Whether a loss that the node did not notice is one that it *could* not notice: it concerns
-    /// only values above the high-water mark, and something was done to those.
+    /// Whether a loss that the node did not notice is one that it *could* not notice: it looks like
+    /// the end of a commit that nobody was told of, and the high-water mark does not know better.
     pub(super) fn is_beyond_notice(&self) -> bool {
         let platter = self.0.borrow();
-        platter.rotten.is_some_and(|rotten| rotten >= platter.water.next)
+        platter.rot.is_some_and(|rot| rot.is_like_a_torn_tail && rot.lowest >= platter.water.next)
+    }
+
+    /// Whether anything but crashes ever happened to it.
+    pub(super) fn is_rotten(&self) -> bool {
+        self.0.borrow().rot.is_some()
     }
 }
 
@@ -197,38 +212,38 @@ impl Platter {
         let numbers: Vec<u64> = self.values.keys().copied().collect();
         let victim = *self.rng.choice(&numbers)?;
         let other = *self.rng.choice(&numbers)?;
-        let what = match self.rng.u8(0..6) {
+        let is_last = numbers.last() == Some(&victim);
+        let (what, lowest, is_like_a_torn_tail) = match self.rng.u8(0..6) {
             0 => {
                 let value = self.values.get_mut(&victim)?;
                 let bit = self.rng.usize(0..value.len().max(1) * 8);
                 *value.get_mut(bit / 8)? ^= 1 << (bit % 8);
-                "a bit flips"
+                ("a bit flips", victim, is_last)
             }
             1 => {
                 let moved = self.values.get(&other)?.clone();
                 self.values.insert(victim, moved);
-                "a value lies where another was"
+                ("a value lies where another was", victim, false)
             }
             2 => {
                 let moved = foreign.get(&victim)?.clone();
                 self.values.insert(victim, moved);
-                "a value of another node"
+                ("a value of another node", victim, false)
             }
             3 => {
                 self.values.remove(&victim);
-                "a value is gone"
+                ("a value is gone", victim, is_last)
             }
             4 => {
                 self.values.split_off(&victim);
-                "the tail is gone"
+                ("the tail is gone", victim, true)
             }
             _ => {
                 self.values.clear();
-                "the log is empty"
+                ("the log is empty", 0, true)
             }
         };
-        let lowest = if what == "the log is empty" { 0 } else { victim };
-        self.rotten = Some(lowest);
+        self.rot = Some(Rot { lowest, is_like_a_torn_tail });
         Some(what)
     }
 

@@ -110,13 +110,21 @@ impl World {
     }
 
     /// A dangerous moment, helped along: a leader is cut off from all others but not from its
-    /// clients, and its clock is slow to tell it so. Until all is healed somebody else leads, too.
+    /// clients, or hears them late; and its clock is slow to tell it so. Until all is healed
+    /// somebody else leads, too.
     fn depose(&mut self) {
         let Some(leader) = self.leader() else { return };
         let elections = self.weather.election_ticks * (2 + self.rng.u64(0..8));
         let (now, until) = (self.now, self.now + elections);
         self.note(leader, "deposed", || format!("cut off until {until}"));
-        self.net.isolate(leader, until);
+        if self.rng.bool() {
+            self.net.isolate(leader, until);
+        } else {
+            self.net.clog_into(leader, until);
+        }
+        if self.weather.load.skip_ticks > 0 {
+            self.arrive(leader, Event::Skip(1));
+        }
         let stops = self.rng.u64(0..elections);
         self.machine(leader).stop_clock(now, now + stops);
         for client in &mut self.clients {

@@ -2,20 +2,20 @@
 //! answer to a question of another ballot.
 //!
 //! A Promise to an earlier campaign, a vote for the same slots in an earlier ballot, an echo of the
-//! same round of an earlier reign: by chance alone they hardly ever meet a node that asks the same
+//! same round of an earlier reign, a chunk of slots asked for before a crash: by chance alone they hardly ever meet a node that asks the same
 //! question again, of the same peer. Here they do, in the share of cases that the weather says.
 
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
 
-use crate::paxos::{Accept, Ballot, Envelope, Message, NodeId};
+use crate::paxos::{Ballot, Envelope, Message, NodeId, Slot};
 
 /// The latest answer of each kind that each node gave to each other.
 #[derive(Debug)]
 pub(super) struct Kept {
     share: f64,
-    answers: BTreeMap<Key, Envelope>,
+    answers: BTreeMap<Key, (About, Envelope)>,
 }
 
 /// What an answer could be taken for.
@@ -24,7 +24,7 @@ struct Key {
     kind: Kind,
     asker: NodeId,
     answerer: NodeId,
-    /// The round that was echoed, or the slot after the last one voted for.
+    /// The round that is echoed, or the slot after the last one voted for.
     number: u64,
 }
 
@@ -33,6 +33,21 @@ enum Kind {
     Promise,
     Vote,
     Echo,
+    Chunk,
+}
+
+/// What question and answer are really about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum About {
+    Ballot(Ballot),
+    From(Slot),
+}
+
+/// What a message is in a conversation of two.
+enum Part {
+    Question(Key, About),
+    Answer(Key, About),
+    Neither,
 }
 
 impl Kept {
@@ -50,56 +65,46 @@ impl Kept {
         if self.share == 0.0 {
             return None;
         }
-        let (from, to) = (envelope.from, envelope.to);
-        let key = |kind, asker, answerer, number| Key { kind, asker, answerer, number };
-        let (ballot, old) = match &envelope.message {
-            Message::Promise(_) => return self.keep(key(Kind::Promise, to, from, 0), envelope),
-            Message::Accepted(it) => {
-                return self.keep(key(Kind::Vote, to, from, it.up_to.0), envelope);
+        match part(envelope) {
+            Part::Neither => None,
+            Part::Answer(key, about) => {
+                self.answers.insert(key, (about, envelope.clone()));
+                None
             }
-            Message::Echo(it) => return self.keep(key(Kind::Echo, to, from, it.round), envelope),
-            Message::Prepare(it) => (it.ballot, self.answers.get(&key(Kind::Promise, from, to, 0))),
-            Message::Accept(Accept { run, .. }) => {
-                let least = key(Kind::Vote, from, to, run.end().0);
-                let most = Key { number: u64::MAX, ..least };
-                let vote = self.answers.range(least..=most).next().map(|(_, vote)| vote);
-                (run.ballot, vote)
+            Part::Question(least, about) => {
+                // A vote for more slots answers for fewer, too.
+                let number = if least.kind == Kind::Vote { u64::MAX } else { least.number };
+                let most = Key { number, ..least };
+                let (_, (old_about, old)) = self.answers.range(least..=most).next()?;
+                (*old_about != about && rng.f64() < self.share).then(|| old.clone())
             }
-            Message::Heartbeat(it) => {
-                (it.ballot, self.answers.get(&key(Kind::Echo, from, to, it.round)))
-            }
-            Message::Preempted(_)
-            | Message::Resend(_)
-            | Message::Decide(_)
-            | Message::Canvass(_)
-            | Message::CanvassAnswer(_)
-            | Message::CatchUpAsk(_)
-            | Message::CatchUp(_) => return None,
-        };
-        let old = old.filter(|old| ballot_answered(&old.message) != Some(ballot))?;
-        (rng.f64() < self.share).then(|| old.clone())
-    }
-
-    fn keep(&mut self, key: Key, answer: &Envelope) -> Option<Envelope> {
-        self.answers.insert(key, answer.clone());
-        None
+        }
     }
 }
 
-fn ballot_answered(answer: &Message) -> Option<Ballot> {
-    match answer {
-        Message::Promise(it) => Some(it.ballot),
-        Message::Accepted(it) => Some(it.ballot),
-        Message::Echo(it) => Some(it.ballot),
-        Message::Prepare(_)
-        | Message::Preempted(_)
-        | Message::Accept(_)
+fn part(envelope: &Envelope) -> Part {
+    let (from, to) = (envelope.from, envelope.to);
+    let asked = |kind, number| Key { kind, asker: from, answerer: to, number };
+    let given = |kind, number| Key { kind, asker: to, answerer: from, number };
+    match &envelope.message {
+        Message::Prepare(it) => Part::Question(asked(Kind::Promise, 0), About::Ballot(it.ballot)),
+        Message::Promise(it) => Part::Answer(given(Kind::Promise, 0), About::Ballot(it.ballot)),
+        Message::Accept(it) => {
+            Part::Question(asked(Kind::Vote, it.run.end().0), About::Ballot(it.run.ballot))
+        }
+        Message::Accepted(it) => {
+            Part::Answer(given(Kind::Vote, it.up_to.0), About::Ballot(it.ballot))
+        }
+        Message::Heartbeat(it) => {
+            Part::Question(asked(Kind::Echo, it.round), About::Ballot(it.ballot))
+        }
+        Message::Echo(it) => Part::Answer(given(Kind::Echo, it.round), About::Ballot(it.ballot)),
+        Message::CatchUpAsk(it) => Part::Question(asked(Kind::Chunk, 0), About::From(it.from)),
+        Message::CatchUp(it) => Part::Answer(given(Kind::Chunk, 0), About::From(it.first)),
+        Message::Preempted(_)
         | Message::Resend(_)
         | Message::Decide(_)
-        | Message::Heartbeat(_)
         | Message::Canvass(_)
-        | Message::CanvassAnswer(_)
-        | Message::CatchUpAsk(_)
-        | Message::CatchUp(_) => None,
+        | Message::CanvassAnswer(_) => Part::Neither,
     }
 }

@@ -80,6 +80,16 @@ impl Net {
         self.cut_where(until, |from, to| from == lone.0 || to == lone.0);
     }
 
+    /// All that is on its way to a node, or leaves for it, arrives then.
+    pub(super) fn clog_into(&mut self, node: NodeId, until: u64) {
+        let members = self.members;
+        for (at, link) in self.links.iter_mut().enumerate() {
+            if at as u16 % members == node.0 {
+                link.clogged_until = until;
+            }
+        }
+    }
+
     /// Cuts some links until then: that node off, a group off, or single directions. Says what.
     pub(super) fn cut(&mut self, rng: &mut Rng, lone: NodeId, until: u64) -> &'static str {
         let one_way = self.weather.one_way;

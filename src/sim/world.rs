@@ -113,7 +113,10 @@ impl World {
             world.plan(1, Happening::Tick(node));
         }
         for client in 0..world.clients.len() {
-            world.plan(1, Happening::Turn(client));
+            // Some come late, when others have led already.
+            let late =
+                if world.rng.bool() { world.rng.u64(0..world.weather.storm_ticks) } else { 0 };
+            world.plan(1 + late, Happening::Turn(client));
         }
         Fault::ALL.into_iter().for_each(|fault| world.plan_fault(fault));
         world
@@ -307,11 +310,16 @@ impl World {
         }
         let target = client.target;
         events.extend(client.unanswered().map(Event::Request));
-        let Some(delay) = self.net.client_delay(&mut self.rng) else {
-            return self.plan(wait, Happening::Turn(index));
-        };
+        // In one piece, as over a connection, or each by itself: then some overtake others.
+        let is_scattered = self.rng.u8(0..4) == 0;
+        let mut delay = self.net.client_delay(&mut self.rng);
         for event in events {
-            self.plan(delay, Happening::Ask(target, Box::new(event)));
+            if is_scattered {
+                delay = self.net.client_delay(&mut self.rng);
+            }
+            if let Some(delay) = delay {
+                self.plan(delay, Happening::Ask(target, Box::new(event)));
+            }
         }
         self.plan(wait, Happening::Turn(index));
     }
@@ -343,7 +351,9 @@ impl World {
             }
             (opened, verdict) => {
                 let why = verdict.unwrap_or_default();
-                let noticed = opened.is_err() || self.disks[index].is_beyond_notice();
+                let (refused, disk) = (opened.is_err(), &self.disks[index]);
+                assert!(disk.is_rotten(), "{node} refuses a disk that only crashed: {why}");
+                let noticed = refused || disk.is_beyond_notice();
                 assert!(noticed, "{node} votes from a disk that has lost something: {why}");
                 self.note(node, "stays away", || why.clone());
                 self.report.refused += 1;
