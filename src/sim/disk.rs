@@ -213,7 +213,7 @@ impl Platter {
         let victim = *self.rng.choice(&numbers)?;
         let other = *self.rng.choice(&numbers)?;
         let is_last = numbers.last() == Some(&victim);
-        let (what, lowest, is_like_a_torn_tail) = match self.rng.u8(0..6) {
+        let (what, lowest, is_like_a_torn_tail) = match self.rng.u8(0..7) {
             0 => {
                 let value = self.values.get_mut(&victim)?;
                 let bit = self.rng.usize(0..value.len().max(1) * 8);
@@ -237,6 +237,12 @@ impl Platter {
             4 => {
                 self.values.split_off(&victim);
                 ("the tail is gone", victim, true)
+            }
+            5 => {
+                // An older copy, though not much: what is missing had just been acknowledged.
+                let from = self.water.next.saturating_sub(self.rng.u64(1..=4));
+                self.values.split_off(&from);
+                ("the last values are gone", from, true)
             }
             _ => {
                 self.values.clear();

@@ -122,7 +122,8 @@ impl World {
         } else {
             self.net.clog_into(leader, until);
         }
-        if self.weather.load.skip_ticks > 0 {
+        if self.rng.bool() {
+            // With a hole of its own, it may campaign again before it hears of the other.
             self.arrive(leader, Event::Skip(1));
         }
         let stops = self.rng.u64(0..elections);
@@ -167,9 +168,10 @@ impl World {
         }
     }
 
-    /// A dangerous moment, helped along: a Prepare has left, and its sender ends.
-    pub(super) fn after_prepare(&mut self, node: NodeId) {
-        let share = self.weather.process.crash_after_prepare;
+    /// A dangerous moment, helped along: a Prepare has left, or a question for what is decided, and
+    /// its sender ends before the answer.
+    pub(super) fn after_question(&mut self, node: NodeId) {
+        let share = self.weather.process.crash_after_question;
         if self.faults && share > 0.0 && self.rng.f64() < share {
             self.plan(0, Happening::End(node));
         }

@@ -24,7 +24,7 @@ struct Key {
     kind: Kind,
     asker: NodeId,
     answerer: NodeId,
-    /// The round that is echoed, or the slot after the last one voted for.
+    /// The round that is echoed, the slot after the last one voted for, or the first of a chunk.
     number: u64,
 }
 
@@ -34,6 +34,17 @@ enum Kind {
     Vote,
     Echo,
     Chunk,
+}
+
+impl Kind {
+    /// Up to which number answers could be taken for those to this one: a vote for more slots holds
+    /// for fewer, too, and a chunk that lies further on would leave a gap.
+    fn most(self, number: u64) -> u64 {
+        match self {
+            Kind::Promise | Kind::Echo => number,
+            Kind::Vote | Kind::Chunk => u64::MAX,
+        }
+    }
 }
 
 /// What question and answer are really about.
@@ -72,9 +83,7 @@ impl Kept {
                 None
             }
             Part::Question(least, about) => {
-                // A vote for more slots answers for fewer, too.
-                let number = if least.kind == Kind::Vote { u64::MAX } else { least.number };
-                let most = Key { number, ..least };
+                let most = Key { number: least.kind.most(least.number), ..least };
                 let (_, (old_about, old)) = self.answers.range(least..=most).next()?;
                 (*old_about != about && rng.f64() < self.share).then(|| old.clone())
             }
@@ -99,8 +108,10 @@ fn part(envelope: &Envelope) -> Part {
             Part::Question(asked(Kind::Echo, it.round), About::Ballot(it.ballot))
         }
         Message::Echo(it) => Part::Answer(given(Kind::Echo, it.round), About::Ballot(it.ballot)),
-        Message::CatchUpAsk(it) => Part::Question(asked(Kind::Chunk, 0), About::From(it.from)),
-        Message::CatchUp(it) => Part::Answer(given(Kind::Chunk, 0), About::From(it.first)),
+        Message::CatchUpAsk(it) => {
+            Part::Question(asked(Kind::Chunk, it.from.next().0), About::From(it.from))
+        }
+        Message::CatchUp(it) => Part::Answer(given(Kind::Chunk, it.first.0), About::From(it.first)),
         Message::Preempted(_)
         | Message::Resend(_)
         | Message::Decide(_)

@@ -85,8 +85,9 @@ pub struct Process {
     pub restart_ticks: u64,
     /// The share of crashes that hit every node at once.
     pub all: f64,
-    /// The share of Prepares right after which their sender crashes.
-    pub crash_after_prepare: f64,
+    /// The share of Prepares, and of questions for what is decided, right after which their sender
+    /// crashes.
+    pub crash_after_question: f64,
     /// The mean time between pauses of a node.
     pub pause_ticks: u64,
     /// How long a pause lasts at most.
@@ -174,7 +175,7 @@ impl Weather {
                 crash_ticks: 0,
                 restart_ticks: 0,
                 all: 0.0,
-                crash_after_prepare: 0.0,
+                crash_after_question: 0.0,
                 pause_ticks: 0,
                 paused_ticks: 0,
                 drift: false,
@@ -256,7 +257,7 @@ impl Process {
             crash_ticks: mean(rng, election_ticks * 4),
             restart_ticks: length(rng, election_ticks * 8),
             all: share(rng, 0.5),
-            crash_after_prepare: share(rng, 0.5),
+            crash_after_question: share(rng, 0.5),
             pause_ticks: mean(rng, election_ticks * 8),
             paused_ticks: length(rng, election_ticks * 8),
             drift: rng.u8(0..4) == 0,
@@ -274,7 +275,7 @@ impl Disk {
             stalls: share(rng, 0.05),
             stalled_ticks: length(rng, election_ticks * 4),
             commit_ticks: if rng.bool() { 0 } else { length(rng, election_ticks / 8) },
-            rot: if rng.u8(0..4) == 0 { share(rng, 0.5) } else { 0.0 },
+            rot: if rng.u8(0..3) == 0 { share(rng, 0.5) } else { 0.0 },
         }
     }
 }

@@ -150,7 +150,7 @@ impl World {
             Happening::Tick(node) => self.tick(node),
             Happening::Wake(node) => self.wake(node),
             Happening::Restart(node) => self.restart(node),
-            Happening::End(node) => self.crash(node, "right after a Prepare"),
+            Happening::End(node) => self.crash(node, "right after a question"),
             Happening::Turn(client) => self.turn(client),
             Happening::Fault(fault) => {
                 if self.faults {
@@ -260,8 +260,8 @@ impl World {
         if arrivals.is_empty() {
             return;
         }
-        if matches!(envelope.message, Message::Prepare(_)) {
-            self.after_prepare(envelope.from);
+        if matches!(envelope.message, Message::Prepare(_) | Message::CatchUpAsk(_)) {
+            self.after_question(envelope.from);
         }
         // Over the wire and back: what arrives is what can be written down.
         let bytes = codec::encode(&envelope);
