@@ -2,8 +2,9 @@
 //! answer to a question of another ballot.
 //!
 //! A Promise to an earlier campaign, a vote for the same slots in an earlier ballot, an echo of the
-//! same round of an earlier reign, a chunk of slots asked for before a crash: by chance alone they hardly ever meet a node that asks the same
-//! question again, of the same peer. Here they do, in the share of cases that the weather says.
+//! same round of an earlier reign, a chunk of slots asked for before a crash: by chance alone they
+//! hardly ever meet a node that asks the same question again, of the same peer. Here they do, in
+//! the share of cases that the weather says.
 
 use std::collections::BTreeMap;
 
