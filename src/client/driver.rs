@@ -135,10 +135,10 @@ impl Driver {
         self.route.reached(link.node);
         let leader = link.leader;
         let mut visit = Visit::new(self, link, now);
-        if visit.on_leader(leader, now) {
+        visit.note_leader(leader);
+        if visit.moves(now) {
             return End::Moved;
         }
-        visit.again_at = None;
         let introduction = visit.driver.session.introduction(now);
         visit.say(introduction);
         visit.run().await
@@ -235,8 +235,7 @@ impl<'d> Visit<'d> {
     /// The node says who leads. Whether to go there at once.
     fn on_leader(&mut self, leader: Option<NodeId>, now: Instant) -> bool {
         let is_news = self.leader != leader;
-        self.leader = leader;
-        self.wanted = leader.filter(|leader| *leader != self.link.node);
+        self.note_leader(leader);
         if leader == Some(self.link.node) && is_news {
             // It may have heard us before it led, and not listened.
             self.driver.session.on_news();
@@ -244,6 +243,11 @@ impl<'d> Visit<'d> {
             self.repeat(now);
         }
         self.moves(now)
+    }
+
+    fn note_leader(&mut self, leader: Option<NodeId>) {
+        self.leader = leader;
+        self.wanted = leader.filter(|leader| *leader != self.link.node);
     }
 
     /// Whether it is time to go where the leader is.
