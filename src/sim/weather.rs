@@ -120,6 +120,10 @@ pub struct Disk {
 /// How many election timeouts the faults last.
 const STORM_ELECTIONS: u64 = 25;
 
+/// One seed out of so many has a storm that lasts so many times as long: some 100,000 events.
+const LONG_EVERY: u64 = 256;
+const LONG_TIMES: u64 = 20;
+
 /// Out of so many seeds, one draws a cluster of each of these sizes.
 const SIZES: [u16; 16] = [1, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7, 8, 9];
 
@@ -130,11 +134,12 @@ impl Weather {
         let mut rng = Rng::with_seed(seed);
         let drawn = *rng.choice(&SIZES).expect("there are sizes");
         let election_ticks = 16 << rng.u64(0..7);
+        let storms = if seed % LONG_EVERY == LONG_EVERY - 1 { LONG_TIMES } else { 1 };
         let rng = &mut rng;
         Weather {
             members: members.unwrap_or(drawn),
             election_ticks,
-            storm_ticks: election_ticks * STORM_ELECTIONS,
+            storm_ticks: election_ticks * STORM_ELECTIONS * storms,
             load: Load::draw(rng, election_ticks),
             network: Network::draw(rng, election_ticks),
             process: Process::draw(rng, election_ticks),
