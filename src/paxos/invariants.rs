@@ -266,20 +266,9 @@ fn hold(holds: bool, invariant: &'static str, detail: impl FnOnce() -> String) -
 #[cfg(test)]
 mod tests {
     use super::super::durable::Record;
-    use super::super::testing::ballot;
-    use super::super::{ClientId, Config, Incarnation, NodeId, Request, RequestNumber, Timing};
+    use super::super::testing::{ballot, command};
+    use super::super::{Config, Incarnation, NodeId, Timing};
     use super::*;
-
-    fn command(name: u64) -> Command {
-        Command::Request(Request {
-            client: ClientId(1),
-            number: RequestNumber(name),
-            low_water: RequestNumber(1),
-            ttl_ms: 0,
-            time_ms: 0,
-            body: bytes::Bytes::new(),
-        })
-    }
 
     fn run(round: u64, first: u64, names: &[u64]) -> Run {
         let commands = names.iter().copied().map(command).collect();

@@ -38,10 +38,22 @@ pub use standing::Tenure;
 /// Values for tests all over the crate.
 #[cfg(test)]
 pub(crate) mod testing {
-    use super::{Ballot, Incarnation, NodeId};
+    use super::{Ballot, ClientId, Command, Incarnation, NodeId, Request, RequestNumber};
 
     /// A ballot of a node whose store is the first.
     pub(crate) fn ballot(round: u64, node: u16) -> Ballot {
         Ballot { round, node: NodeId(node), incarnation: Incarnation(1) }
+    }
+
+    /// A client's request of this number, as a command.
+    pub(crate) fn command(number: u64) -> Command {
+        Command::Request(Request {
+            client: ClientId(1),
+            number: RequestNumber(number),
+            low_water: RequestNumber(1),
+            ttl_ms: 0,
+            time_ms: 0,
+            body: bytes::Bytes::new(),
+        })
     }
 }

@@ -4,22 +4,22 @@ use std::collections::BTreeMap;
 
 use super::claims::claims_are_durable;
 use super::disk::Disk;
+use super::votes::Votes;
 use crate::node::Node;
 use crate::paxos::invariants::{self, Broken, Proposed};
 use crate::paxos::{
-    AcceptorState, Ballot, ClientId, Command, Envelope, Message, NodeId, RequestNumber, Slot,
+    AcceptorState, Ballot, ClientId, Command, Envelope, Message, NodeId, Record, RequestNumber,
+    Slot,
 };
 use crate::rsm::StateMachine;
-
-/// How many events go by between two looks at all disks together.
-const EVENTS_BETWEEN: u64 = 64;
 
 /// Slots that the world may leave empty on purpose above what is decided: far more than it does.
 const LEFT_EMPTY: u64 = 1 << 12;
 
 /// What was ever seen, on any node, dead or alive.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Checks {
+    votes: Votes,
     decided: BTreeMap<Slot, Command>,
     requests: BTreeMap<(ClientId, RequestNumber), Slot>,
     hashes: BTreeMap<Slot, u64>,
@@ -31,10 +31,23 @@ pub(super) struct Checks {
     asked: BTreeMap<(NodeId, u64), Slot>,
     /// How far each node's decided slots were compared since it started.
     compared: BTreeMap<NodeId, Slot>,
-    events: u64,
 }
 
 impl Checks {
+    pub(super) fn new(members: usize) -> Checks {
+        Checks {
+            votes: Votes::new(members),
+            decided: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            hashes: BTreeMap::new(),
+            promises: BTreeMap::new(),
+            proposed: Proposed::new(),
+            watermarks: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            compared: BTreeMap::new(),
+        }
+    }
+
     /// How many slots are known to be decided.
     pub(super) fn decided(&self) -> u64 {
         self.decided.len() as u64
@@ -67,9 +80,18 @@ impl Checks {
         if is_new || from < replica.decided() {
             demand(id, invariants::r2(replica, from));
             demand(id, invariants::r1(&mut self.decided, replica, from));
+            self.each_on_a_quorum(id, from, replica.decided());
             self.each_request_once(from, replica.decided());
             demand(id, invariants::r3(&mut self.hashes, node.executor().digest()));
             self.compared.insert(id, replica.decided());
+        }
+    }
+
+    fn each_on_a_quorum(&self, node: NodeId, from: Slot, to: Slot) {
+        if from < to {
+            for (slot, command) in self.decided.range(from..to) {
+                demand(node, self.votes.rests_on_a_quorum(*slot, command));
+            }
         }
     }
 
@@ -87,10 +109,25 @@ impl Checks {
         }
     }
 
+    /// After each commit: what is on the disk now may be there. (Also what a commit left that broke
+    /// off whole: the node will find it.)
+    pub(super) fn committed(&mut self, disk: &Disk) {
+        let written = disk.take_written();
+        if written.is_empty() {
+            return;
+        }
+        demand(disk.node(), disk.inspect(|image| invariants::a2(image, image.mark())));
+        for record in &written {
+            if let Record::Accepted(run) = record {
+                demand(disk.node(), self.votes.accepted(disk.node(), run));
+            }
+        }
+    }
+
     /// At each release: what leaves is on the disk it rests on.
     pub(super) fn released(&mut self, disk: &Disk, disks: &[Disk], envelope: &Envelope) {
         demand(envelope.from, disk.inspect(|image| claims_are_durable(image, envelope)));
-        self.proposed(disks, envelope);
+        self.proposed(envelope);
         self.claimed(disks, envelope);
     }
 
@@ -140,34 +177,10 @@ impl Checks {
     }
 
     /// What a leader proposes, before anybody accepts it: Accepts leave before its own commit.
-    fn proposed(&mut self, disks: &[Disk], envelope: &Envelope) {
+    fn proposed(&mut self, envelope: &Envelope) {
         let Message::Accept(accept) = &envelope.message else { return };
-        let run = &accept.run;
-        let is_new = !self.proposed.contains_key(&(run.ballot, run.first));
-        demand(envelope.from, invariants::l1(&mut self.proposed, run));
-        if is_new {
-            let quorum = disks.len() / 2 + 1;
-            let lawful = Disk::inspect_all(disks, |states| invariants::l2(states, quorum, run));
-            demand(envelope.from, lawful);
-        }
-    }
-
-    /// What all disks hold together, now and then: above what every node has decided.
-    pub(super) fn together(&mut self, disks: &[Disk]) {
-        self.events += 1;
-        if !self.events.is_multiple_of(EVENTS_BETWEEN) {
-            return;
-        }
-        let from = disks.iter().map(|disk| disk.inspect(AcceptorState::mark)).min();
-        let from = from.unwrap_or_default();
-        let quorum = disks.len() / 2 + 1;
-        Disk::inspect_all(disks, |states| {
-            for state in states {
-                invariants::a2(state, from).expect("no vote above the promise");
-            }
-            invariants::a4(states, from).expect("one command for a ballot and a slot");
-            invariants::a5(states, quorum, from).expect("what is decided stays");
-        });
+        demand(envelope.from, invariants::l1(&mut self.proposed, &accept.run));
+        demand(envelope.from, self.votes.proposed(&accept.run));
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) struct Disk(Rc<RefCell<Platter>>);
 
 #[derive(Debug)]
 struct Platter {
+    node: NodeId,
     rng: Rng,
     weather: weather::Disk,
     /// Whether faults happen.
@@ -33,6 +34,8 @@ struct Platter {
     water: Mark,
     ledger: Ledger,
     image: AcceptorState,
+    /// What was written since this was last asked.
+    written: Vec<Record>,
     /// An error is final: nothing may be written after it.
     failed: bool,
     /// How long the commits of this turn took.
@@ -70,6 +73,7 @@ impl Disk {
     pub(super) fn new(node: NodeId, seed: u64, weather: weather::Disk) -> Disk {
         let fingerprint = Identity::new("sim", node, Incarnation(1)).fingerprint();
         Disk(Rc::new(RefCell::new(Platter {
+            node,
             rng: Rng::with_seed(seed),
             weather,
             faults: true,
@@ -78,6 +82,7 @@ impl Disk {
             water: Mark::default(),
             ledger: Ledger::fresh(fingerprint),
             image: AcceptorState::default(),
+            written: Vec::new(),
             failed: false,
             busy_ticks: 0,
             rot: None,
@@ -102,6 +107,16 @@ impl Disk {
     /// Looks at what a node would find after a crash now.
     pub(super) fn inspect<T>(&self, look: impl FnOnce(&AcceptorState) -> T) -> T {
         look(&self.0.borrow().image)
+    }
+
+    /// What reached the disk since this was last asked.
+    pub(super) fn take_written(&self) -> Vec<Record> {
+        std::mem::take(&mut self.0.borrow_mut().written)
+    }
+
+    /// Whose it is.
+    pub(super) fn node(&self) -> NodeId {
+        self.0.borrow().node
     }
 
     /// What a recovered state has lost of what this disk held, if anything.
@@ -148,6 +163,9 @@ impl Platter {
     fn write(&mut self, records: &[Record]) -> Result<(), DiskError> {
         assert!(!self.failed, "an error of the disk is final");
         self.wait();
+        if self.happens(self.weather.lies) {
+            return Ok(());
+        }
         let writing = self.ledger.write(records);
         let (power, failing) = (self.weather.power, self.weather.failing);
         if self.happens(power) || self.happens(failing) {
@@ -188,6 +206,7 @@ impl Platter {
     fn note(&mut self, records: &[Record]) {
         let image = std::mem::take(&mut self.image);
         self.image = image.then(records.iter().cloned());
+        self.written.extend_from_slice(records);
     }
 
     /// The commit breaks off: all, some or none of it is written, and nobody is told.

@@ -30,6 +30,7 @@ mod queue;
 mod room;
 mod run;
 mod trace;
+mod votes;
 pub mod weather;
 pub mod witness;
 mod world;

@@ -75,6 +75,7 @@ struct Gate<'a> {
 impl Network for Gate<'_> {
     fn send(&mut self, released: Released) {
         let departs = self.now + self.from.busy();
+        self.checks.committed(self.from);
         for envelope in released.into_messages() {
             self.checks.released(self.from, self.disks, &envelope);
             self.passed.push((departs, envelope));
@@ -91,7 +92,11 @@ impl World {
             false => TRUE_RATE,
         };
         let machines = (0..members).map(|id| Machine::new(NodeId(id), rate(&mut rng))).collect();
-        let disk = |id: u16| Disk::new(NodeId(id), rng.u64(..), weather.disk.clone());
+        let disk = |id: u16| {
+            let mut own = weather.disk.clone();
+            own.commit_ticks *= if own.uneven { rng.u64(1..=10) } else { 1 };
+            Disk::new(NodeId(id), rng.u64(..), own)
+        };
         let mut world = World {
             disks: (0..members).map(disk).collect(),
             machines,
@@ -102,7 +107,7 @@ impl World {
             now: 0,
             queue: Queue::default(),
             history: History::new(),
-            checks: Checks::default(),
+            checks: Checks::new(members.into()),
             trace: Trace::new(seed, sink),
             faults: true,
             report: Report::default(),
@@ -228,6 +233,7 @@ impl World {
         let mut gate = Gate { now: self.now, from: &disks[index], disks, checks, passed };
         let outcome = running.handle(events, &mut gate);
         let passed = gate.passed;
+        self.checks.committed(&self.disks[index]);
         let busy = self.disks[index].take_busy();
         let is_alive = outcome.is_ok();
         if let Ok(outputs) = outcome {
@@ -240,7 +246,6 @@ impl World {
             }
             self.reply(busy, outputs);
         }
-        self.checks.together(&self.disks);
         for (departs, envelope) in passed {
             self.post(departs, envelope);
         }
