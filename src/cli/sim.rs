@@ -172,7 +172,8 @@ fn search(args: &SimArgs, count: u64, began: &Instant) -> Findings {
 
 fn progress(total: &Total, count: u64, began: &Instant) {
     let rate = total.runs as f64 / began.elapsed().as_secs_f64();
-    show(&format!("{} of {count} runs, {rate:.0} a second ", total.runs));
+    let hours = total.sum.ticks as f64 / HOUR_TICKS;
+    show(&format!("{} of {count} runs, {rate:.0}/s, {hours:.1} simulated hours ", total.runs));
 }
 
 #[allow(clippy::print_stderr, reason = "progress is for people at a terminal")]

@@ -95,11 +95,10 @@ pub fn run_many(
 ) -> Findings {
     let mut findings = Findings::default();
     for seed in seeds {
-        let weather = Weather::draw(seed, members);
-        match catch_unwind(AssertUnwindSafe(|| run_in(seed, weather))) {
+        match attempt(seed, Weather::draw(seed, members)) {
             Ok(report) => findings.total.add(&report),
-            Err(panic) => {
-                findings.failed = Some((seed, said(panic.as_ref())));
+            Err(why) => {
+                findings.failed = Some((seed, why));
                 return findings;
             }
         }
@@ -108,6 +107,11 @@ pub fn run_many(
         }
     }
     findings
+}
+
+/// One run, or why it failed.
+fn attempt(seed: u64, weather: Weather) -> Result<Report, String> {
+    catch_unwind(AssertUnwindSafe(|| run_in(seed, weather))).map_err(|panic| said(panic.as_ref()))
 }
 
 /// What a panic said.
@@ -132,6 +136,18 @@ mod tests {
     fn the_same_seed_is_the_same_run() {
         for seed in 0..20 {
             assert_eq!(run(seed), run(seed));
+        }
+    }
+
+    /// The canary: if a disk that lies is not caught, nothing is.
+    #[test]
+    fn a_disk_that_lies_is_caught() {
+        for seed in 0..50 {
+            let mut weather = Weather::calm(3, 64);
+            weather.disk.lies = 0.1;
+            let why = attempt(seed, weather).expect_err("it said what it has not kept");
+            let caught = ["persist before send", "watermark"].iter().any(|law| why.contains(law));
+            assert!(caught, "seed {seed}: {why}");
         }
     }
 

@@ -113,8 +113,13 @@ pub struct Disk {
     pub stalled_ticks: u64,
     /// How long every commit takes at most.
     pub commit_ticks: u64,
+    /// Whether some disks are slower than others, up to tenfold.
+    pub uneven: bool,
     /// The share of crashes after which something on the disk is not what was written.
     pub rot: f64,
+    /// The share of commits that do nothing, and say that all went well: no disk of a Paxos node may
+    /// do so, and no seed draws it. It is there to be caught.
+    pub lies: f64,
 }
 
 /// How many election timeouts the faults last.
@@ -133,7 +138,7 @@ impl Weather {
     pub fn draw(seed: u64, members: Option<u16>) -> Weather {
         let mut rng = Rng::with_seed(seed);
         let drawn = *rng.choice(&SIZES).expect("there are sizes");
-        let election_ticks = 16 << rng.u64(0..7);
+        let election_ticks = 16 << rng.u64(0..8);
         let storms = if seed % LONG_EVERY == LONG_EVERY - 1 { LONG_TIMES } else { 1 };
         let rng = &mut rng;
         Weather {
@@ -193,7 +198,9 @@ impl Weather {
                 stalls: 0.0,
                 stalled_ticks: 0,
                 commit_ticks: 0,
+                uneven: false,
                 rot: 0.0,
+                lies: 0.0,
             },
         }
     }
@@ -280,7 +287,9 @@ impl Disk {
             stalls: share(rng, 0.05),
             stalled_ticks: length(rng, election_ticks * 4),
             commit_ticks: if rng.bool() { 0 } else { length(rng, election_ticks / 8) },
+            uneven: rng.bool(),
             rot: if rng.u8(0..3) == 0 { share(rng, 0.5) } else { 0.0 },
+            lies: 0.0,
         }
     }
 }
