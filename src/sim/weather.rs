@@ -117,8 +117,8 @@ pub struct Disk {
     pub uneven: bool,
     /// The share of crashes after which something on the disk is not what was written.
     pub rot: f64,
-    /// The share of commits that do nothing, and say that all went well: no disk of a Paxos node may
-    /// do so, and no seed draws it. It is there to be caught.
+    /// The share of commits that do nothing, and say that all went well. No seed draws it: it is
+    /// there to be caught.
     pub lies: f64,
 }
 
