@@ -12,6 +12,7 @@
 mod bad_input;
 mod cases;
 mod chat;
+mod ending;
 mod growth;
 mod kills;
 mod local;
@@ -22,6 +23,7 @@ mod need;
 mod node_disk;
 mod power;
 mod processes;
+mod rounds;
 mod run;
 mod scale;
 mod scripts;
@@ -85,6 +87,7 @@ fn trials() -> Vec<Trial> {
         master::trials(),
         node_disk::trials(),
         power::trials(),
+        rounds::trials(),
         scripts::trials(),
         skip_slot::trials(),
         store::trials(),
