@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indelible::demo::proof;
 use indelible::demo::storm::{Acknowledgement, Storm};
@@ -12,6 +12,19 @@ use libtest_mimic::Failed;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_indelible");
+
+/// Waits for so many more acknowledgements; how long that took.
+pub(crate) async fn more(storm: &Storm, count: usize, limit: Duration) -> Result<Duration, Failed> {
+    let (from, start) = (storm.acknowledged(), Instant::now());
+    while storm.acknowledged() < from + count {
+        if start.elapsed() > limit {
+            let came = storm.acknowledged() - from;
+            return Err(format!("{came} of {count} answers within {limit:.2?}").into());
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    Ok(start.elapsed())
+}
 
 /// Ends the storm, waits until the cluster is idle, compares what the replicas have executed
 /// (`indelible verify`), kills them all and reads their disks. How many were acknowledged.

@@ -14,6 +14,7 @@ mod cases;
 mod chat;
 mod ending;
 mod growth;
+mod hosts;
 mod kills;
 mod local;
 mod logs;
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
 }
 
 fn play(name: &str, rest: &[String]) -> ExitCode {
-    let mut roles = ROLES.iter().chain(power::ROLES).chain(store::ROLES);
+    let mut roles = ROLES.iter().chain(hosts::ROLES).chain(power::ROLES).chain(store::ROLES);
     let Some((_, role)) = roles.find(|(known, _)| *known == name) else {
         eprintln!("no role is called {name}");
         return ExitCode::from(USAGE);
@@ -80,6 +81,7 @@ fn trials() -> Vec<Trial> {
         cases::trials(),
         chat::trials(),
         growth::trials(),
+        hosts::trials(),
         kills::trials(),
         local::trials(),
         logs::trials(),

@@ -21,6 +21,11 @@ pub(crate) fn rounds() -> Duration {
     Duration::from_secs(if soak() { 60 } else { 10 })
 }
 
+/// How many times as many messages as at least are sent where packets are lost.
+pub(crate) fn lossy_times() -> usize {
+    if soak() { 5 } else { 1 }
+}
+
 /// Power cuts of one store.
 pub(crate) fn cuts() -> u32 {
     if soak() { 300 } else { 20 }
