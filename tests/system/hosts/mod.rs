@@ -65,9 +65,6 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// How long processes may take to go once nothing holds them.
 const GOING: Duration = Duration::from_secs(20);
 
-/// How much of what a role said a failure shows.
-const LINES_SHOWN: usize = 40;
-
 /// Replicas, and hosts.
 const NODES: u16 = 5;
 
@@ -158,8 +155,7 @@ impl Actor {
                 },
             }
         };
-        let last = lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n");
-        Err(format!("{why}; it said:\n{last}").into())
+        Err(format!("{why}; it said:\n{}", lines.join("\n")).into())
     }
 }
 
@@ -201,6 +197,8 @@ fn leaves_nothing(by_kill: bool) -> Result<(), Failed> {
         true => role.signal(Signal::KILL),
         false => drop(actor.child.stdin.take()),
     }
-    assert_eq!(survivors(&family, GOING), [], "these still run");
+    let left = survivors(&family, GOING);
+    left.iter().for_each(|process| process.signal(Signal::KILL));
+    assert_eq!(left, [], "these still ran");
     Ok(())
 }
