@@ -5,8 +5,8 @@
 //! what is known is known from disks and from each other. The others go on meanwhile. Then all are
 //! killed at once. At the end all logs are one, and nothing acknowledged is missing.
 //!
-//! One-line bugs that turn it red: a replica that counts itself back before it has read its disk;
-//! one that does not fetch what it missed; an acceptor that forgets its promise at a restart.
+//! One-line bugs that turn it red: an acceptance that is in memory alone; a replica that never asks
+//! for what it missed; one that takes what it has accepted for decided at its restart.
 
 use std::time::{Duration, Instant};
 

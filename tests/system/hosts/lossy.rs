@@ -3,8 +3,8 @@
 //! What TCP repeats arrives late, and connections that stand still are given up: everything is
 //! acknowledged all the same, and nothing is decided twice.
 //!
-//! One-line bugs that turn them red: a session that applies twice; a leader that gives up a
-//! connection and does not propose again.
+//! One-line bug that turns them red: a leader that takes a request which comes again, and is under
+//! way already, for a new one.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

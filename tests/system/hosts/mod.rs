@@ -6,7 +6,8 @@
 //! does not outlive its trial.
 //!
 //! `network` makes the hosts, `isolation` cuts links, `lossy` loses packets. One-line bugs that
-//! turn the trials of this file red: a host with a name (`ip netns`); a keeper without a pipe.
+//! turn the trials of this file red: a host with a name (`ip netns`); a keeper that does not read
+//! what we hold; a role that does not look at its input.
 
 mod isolation;
 mod lossy;
