@@ -13,6 +13,7 @@ mod isolation;
 mod lossy;
 mod network;
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -191,9 +192,13 @@ fn leaves_nothing(by_kill: bool) -> Result<(), Failed> {
     let role = actor.process()?;
     let mut family = role.descendants();
     assert_eq!(family.len(), 2 * usize::from(NODES), "a keeper and a node for each host");
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
-    assert!(!mounts.contains("nsfs"), "a namespace has a name: {mounts}");
     family.push(role);
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    for process in &family {
+        let namespace = fs::read_link(format!("/proc/{}/ns/net", process.pid))?;
+        let namespace = namespace.to_str().ok_or("a number")?;
+        assert!(!mounts.contains(namespace), "{namespace} has a name: {mounts}");
+    }
     match by_kill {
         true => role.signal(Signal::KILL),
         false => drop(actor.child.stdin.take()),
