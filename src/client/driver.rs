@@ -22,6 +22,10 @@ const DIAL_PATIENCE: Duration = Duration::from_secs(1);
 /// A node that said nothing for so long is given up. Nodes pulse ten times as often.
 const SILENCE: Duration = Duration::from_secs(1);
 
+/// A node that has known no leader for so long is left for another by whoever waits for an answer,
+/// or after an election timeout where that is longer: it may be cut off from those who know one.
+pub(super) const LEADERLESS: Duration = Duration::from_secs(1);
+
 /// How often a node hears from us, if there is nothing to say.
 const PULSE: Duration = Duration::from_secs(1);
 
@@ -135,7 +139,7 @@ impl Driver {
         self.route.reached(link.node);
         let leader = link.leader;
         let mut visit = Visit::new(self, link, now);
-        visit.note_leader(leader);
+        visit.note_leader(leader, now);
         if visit.moves(now) {
             return End::Moved;
         }
@@ -162,6 +166,8 @@ struct Visit<'d> {
     link: Link,
     /// The leader that the node knows.
     leader: Option<NodeId>,
+    /// Since when it knows none.
+    leaderless_since: Option<Instant>,
     /// Another node is said to lead: it is called when the route allows.
     wanted: Option<NodeId>,
     heard_at: Instant,
@@ -178,6 +184,7 @@ impl<'d> Visit<'d> {
             driver,
             link,
             leader: None,
+            leaderless_since: None,
             wanted: None,
             heard_at: now,
             spoke_at: now,
@@ -235,7 +242,7 @@ impl<'d> Visit<'d> {
     /// The node says who leads. Whether to go there at once.
     fn on_leader(&mut self, leader: Option<NodeId>, now: Instant) -> bool {
         let is_news = self.leader != leader;
-        self.note_leader(leader);
+        self.note_leader(leader, now);
         if leader == Some(self.link.node) && is_news {
             // It may have heard us before it led, and not listened.
             self.driver.session.on_news();
@@ -245,7 +252,9 @@ impl<'d> Visit<'d> {
         self.moves(now)
     }
 
-    fn note_leader(&mut self, leader: Option<NodeId>) {
+    fn note_leader(&mut self, leader: Option<NodeId>, now: Instant) {
+        let since = self.leaderless_since.unwrap_or(now);
+        self.leaderless_since = leader.is_none().then_some(since);
         self.leader = leader;
         self.wanted = leader.filter(|leader| *leader != self.link.node);
     }
@@ -258,6 +267,14 @@ impl<'d> Visit<'d> {
             self.driver.route.move_to(wanted, now);
         }
         is_time
+    }
+
+    /// Whether somebody waits for an answer that another node might know sooner.
+    fn is_stranded(&self, now: Instant) -> bool {
+        let cluster = &self.driver.cluster;
+        let patience = cluster.election.max(LEADERLESS);
+        let is_over = self.leaderless_since.is_some_and(|since| now - since >= patience);
+        is_over && self.driver.session.is_waiting() && cluster.members() > 1
     }
 
     /// Says everything again if that is due, and not on top of what is not even written yet.
@@ -286,6 +303,9 @@ impl<'d> Visit<'d> {
         }
         if self.moves(now) {
             return Some(End::Moved);
+        }
+        if self.is_stranded(now) {
+            return Some(End::Failed("it knows no leader".to_owned()));
         }
         self.repeat(now);
         if self.link.writer.is_done() {

@@ -174,6 +174,11 @@ impl Session {
         self.requests.len()
     }
 
+    /// Whether anything is unanswered, a read included.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.requests.is_empty() || !self.queries.is_empty()
+    }
+
     /// How many requests were said more than once.
     pub(super) fn retried(&self) -> u64 {
         self.retried

@@ -5,9 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
+use super::driver::LEADERLESS;
 use super::*;
 use crate::cluster::{ELECTION_DEFAULT, Member};
 use crate::wire::client::{FromNode, Outcome, Refusal, ToNode};
@@ -69,6 +70,13 @@ impl Scene {
                 ToNode::Subscribe { .. } | ToNode::Query { .. } | ToNode::Pulse => {}
                 ToNode::Status { .. } | ToNode::Order { .. } => panic!("not from a client"),
             }
+        }
+    }
+
+    /// Says that it lives, and nothing else, until it is left.
+    async fn live_on(mut self) {
+        while self.0.send(frame::seal(&FromNode::Pulse)).await.is_ok() {
+            sleep(Duration::from_millis(100)).await;
         }
     }
 
@@ -156,6 +164,28 @@ async fn without_a_leader_the_archive_still_comes() {
     assert_eq!(scene.request().await, 1);
     scene.say(&FromNode::Queued(RequestNumber(1))).await;
     within(ticket.queued()).await;
+}
+
+/// Bug that turns it red: staying with a node that lives and is cut off from all who know a leader;
+/// or leaving it for no reason.
+#[tokio::test]
+async fn a_node_that_knows_no_leader_is_left_once_there_is_a_request() {
+    let (cluster, stages) = stages(2).await;
+    let client = Client::open(&cluster, ClientId(1));
+    let _pages = client.subscribe(Slot(0)).await.expect("taken");
+    let (zero, one) = (&stages[0], &stages[1]);
+    let (scene, other) = tokio::select! {
+        scene = zero.open(None) => (scene, one),
+        scene = one.open(None) => (scene, zero),
+    };
+    let _living = tokio::spawn(scene.live_on());
+    let left = timeout(LEADERLESS * 2, other.open(None)).await;
+    assert!(left.is_err(), "who only reads the archive has no reason to leave");
+    let ticket = client.submit(body("a")).await.expect("taken");
+    let mut scene = other.open(Some(other.id.0)).await;
+    assert_eq!(scene.request().await, 1);
+    scene.apply(1, 0).await;
+    within(ticket.reply()).await.expect("applied");
 }
 
 /// Bug that turns it red: waiting for a write to a node that does not read.

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::driven::{self, Driven};
 use super::folder::RunFolder;
+use super::place::Place;
 use super::ports::Ports;
 use super::process::{Output, Process};
 use crate::client::Probe;
@@ -63,7 +64,10 @@ pub struct Rig {
     pub(super) nodes: Vec<Node>,
     /// What else every node is told on its command line.
     flags: Vec<String>,
-    _ports: Ports,
+    /// Where each node runs.
+    places: Vec<Place>,
+    /// Held for as long as a node may come back to its port; none where the places are others'.
+    _ports: Option<Ports>,
     // The last field: dropped when nobody writes there any more.
     folder: RunFolder,
 }
@@ -87,21 +91,39 @@ impl Rig {
     ///
     /// If any of that fails; what was made is removed again.
     pub fn format(options: Options) -> Result<Rig, Error> {
-        let count = usize::from(options.nodes);
+        let ports = Ports::reserve(usize::from(options.nodes))
+            .map_err(|error| Error::System("no ports", error))?;
+        let port = |node| ports.port(usize::from(node));
+        let places = (0..options.nodes).map(|node| Place::loopback(port(node))).collect();
+        let mut rig = Rig::format_at(options, places)?;
+        rig._ports = Some(ports);
+        Ok(rig)
+    }
+
+    /// As [`Rig::format`], with the nodes at these places, of which there are as many.
+    ///
+    /// # Errors
+    ///
+    /// If any of that fails; what was made is removed again.
+    ///
+    /// # Panics
+    ///
+    /// If there are more places than nodes, or fewer.
+    pub fn format_at(options: Options, places: Vec<Place>) -> Result<Rig, Error> {
+        assert_eq!(usize::from(options.nodes), places.len(), "a place for each node");
         let folder = RunFolder::create(&options.data, options.keep)
             .map_err(|error| Error::System("cannot make a folder for the run", error))?;
-        let ports = Ports::reserve(count).map_err(|error| Error::System("no ports", error))?;
-        let member = |node: u16| Member {
+        let member = |(node, place): (u16, &Place)| Member {
             id: NodeId(node),
-            address: format!("127.0.0.1:{}", ports.port(usize::from(node))),
+            address: place.address.clone(),
             witness: false,
         };
-        let nodes = (0..options.nodes).map(member).collect();
+        let members = (0..).zip(&places).map(member).collect();
         // The name is the run's own, so that a stray process of another run is refused.
-        let cluster = Cluster { name: folder.name(), election: ELECTION_DEFAULT, nodes };
-        let nodes = (0..count).map(|_| Node::default()).collect();
+        let cluster = Cluster { name: folder.name(), election: ELECTION_DEFAULT, nodes: members };
+        let nodes = places.iter().map(|_| Node::default()).collect();
         let flags = Vec::new();
-        let rig = Rig { options, cluster, nodes, flags, _ports: ports, folder };
+        let rig = Rig { options, cluster, nodes, flags, places, _ports: None, folder };
         rig.cluster.write(&rig.cluster_file())?;
         rig.format_stores()?;
         Ok(rig)
@@ -141,10 +163,11 @@ impl Rig {
             args.push("--allow-faults".to_owned());
         }
         args.extend(self.flags.iter().cloned());
-        let log = self.log_file(node);
-        let process = Process::spawn(&self.options.program, args, Output::Nowhere, &log)
+        let (at, log) = (usize::from(node.0), self.log_file(node));
+        let (program, args) = self.places[at].line(&self.options.program, &args);
+        let process = Process::spawn(program.as_ref(), args, Output::Nowhere, &log)
             .map_err(|error| Error::System("cannot start a node", error))?;
-        self.nodes[usize::from(node.0)] = Node { process: Some(process), probe: None };
+        self.nodes[at] = Node { process: Some(process), probe: None };
         Ok(())
     }
 

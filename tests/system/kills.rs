@@ -1,23 +1,22 @@
 //! Random kills while messages flow, and the proof from the disks.
 //!
-//! Each kill (SIGKILL) hits at least one request that has no answer yet. At the end every server is
-//! killed, and the ledgers are read offline: every acknowledged message at its slot on a majority of
-//! the disks, once, in its client's order, equal states at equal marks.
+//! Each kill (SIGKILL) hits at least one request that has no answer yet. At the end the replicas'
+//! logs are compared, every server is killed, and the ledgers are read offline: every acknowledged
+//! message at its slot on a majority of the disks, once, in its client's order, equal states at
+//! equal marks.
 //!
 //! One-line bugs that turn it red: a Persister that does not commit; a session that applies twice;
 //! an acceptor that forgets its promise at a restart.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fastrand::Rng;
-use indelible::demo::proof;
 use indelible::demo::storm::Storm;
 use indelible::local::{Options, Rig};
 use indelible::paxos::NodeId;
 use libtest_mimic::{Failed, Trial};
 
-use crate::{run, scale};
+use crate::{ending, run, scale};
 
 /// All of them.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -39,17 +38,16 @@ fn kills() -> Result<(), Failed> {
     let _beside = scale::beside();
     let data = run::data()?;
     let mut rng = Rng::with_seed(scale::seed());
-    let program = PathBuf::from(env!("CARGO_BIN_EXE_indelible"));
     let rig = Rig::format(Options {
         nodes: 5,
         data: data.path().to_owned(),
         keep: false,
-        program: program.clone(),
+        program: env!("CARGO_BIN_EXE_indelible").into(),
         allow_faults: false,
         log: "info".to_owned(),
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let play = play(rig, &mut rng, &program);
+    let play = play(rig, &mut rng);
     let hits = runtime.block_on(tokio::task::LocalSet::new().run_until(play))?;
     eprintln!("kills: {hits:?}");
     assert!(hits.leader * 4 >= hits.kills, "too few kills hit the leader: {hits:?}");
@@ -57,7 +55,7 @@ fn kills() -> Result<(), Failed> {
     Ok(())
 }
 
-async fn play(mut rig: Rig, rng: &mut Rng, program: &Path) -> Result<Hits, Failed> {
+async fn play(mut rig: Rig, rng: &mut Rng) -> Result<Hits, Failed> {
     rig.start_all()?;
     rig.ready(PATIENCE).await?;
     let storm = Storm::start(rig.cluster(), 4);
@@ -84,14 +82,7 @@ async fn play(mut rig: Rig, rng: &mut Rng, program: &Path) -> Result<Hits, Faile
             rig.answers(*victim, PATIENCE).await?;
         }
     }
-    let acknowledged = storm.end(PATIENCE).await;
-    let acknowledged = acknowledged.map_err(|open| format!("{open} messages had no answer"))?;
-    assert!(!acknowledged.is_empty());
-    let all = rig.alive();
-    rig.kill_all(&all);
-    let stores: Vec<PathBuf> = all.iter().map(|node| rig.store(*node)).collect();
-    assert_eq!(stores.len(), 5, "all came back");
-    proof::prove(program, &stores, &acknowledged)?;
+    ending::prove(storm, &mut rig, PATIENCE).await?;
     Ok(hits)
 }
 

@@ -12,7 +12,9 @@
 mod bad_input;
 mod cases;
 mod chat;
+mod ending;
 mod growth;
+mod hosts;
 mod kills;
 mod local;
 mod logs;
@@ -22,6 +24,7 @@ mod need;
 mod node_disk;
 mod power;
 mod processes;
+mod rounds;
 mod run;
 mod scale;
 mod scripts;
@@ -62,7 +65,7 @@ fn main() -> ExitCode {
 }
 
 fn play(name: &str, rest: &[String]) -> ExitCode {
-    let mut roles = ROLES.iter().chain(power::ROLES).chain(store::ROLES);
+    let mut roles = ROLES.iter().chain(hosts::ROLES).chain(power::ROLES).chain(store::ROLES);
     let Some((_, role)) = roles.find(|(known, _)| *known == name) else {
         eprintln!("no role is called {name}");
         return ExitCode::from(USAGE);
@@ -78,6 +81,7 @@ fn trials() -> Vec<Trial> {
         cases::trials(),
         chat::trials(),
         growth::trials(),
+        hosts::trials(),
         kills::trials(),
         local::trials(),
         logs::trials(),
@@ -85,6 +89,7 @@ fn trials() -> Vec<Trial> {
         master::trials(),
         node_disk::trials(),
         power::trials(),
+        rounds::trials(),
         scripts::trials(),
         skip_slot::trials(),
         store::trials(),

@@ -5,6 +5,7 @@
 //! proof that nobody looks at any more.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use libtest_mimic::{Completion, Failed, Trial};
 
@@ -18,6 +19,8 @@ pub(crate) enum Need {
     Root,
     /// Loop devices, to make a file system in a file.
     Loop,
+    /// Network namespaces, with interfaces to configure: more than user 0 may do in a container.
+    Network,
 }
 
 impl Need {
@@ -27,6 +30,13 @@ impl Need {
             Need::Root => (!rustix::process::geteuid().is_root()).then(|| "not root".to_owned()),
             Need::Loop => {
                 (!Path::new("/dev/loop-control").exists()).then(|| "no loop devices".to_owned())
+            }
+            Need::Network => {
+                let mut unshare = Command::new("unshare");
+                unshare.args(["--net", "--", "ip", "link", "set", "lo", "up"]);
+                let made = unshare.stderr(Stdio::null()).status();
+                let is_made = made.is_ok_and(|status| status.success());
+                (!is_made).then(|| "no network namespaces".to_owned())
             }
         }
     }

@@ -4,6 +4,7 @@
 //! seed is drawn, and always printed.
 
 use std::sync::{OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 /// Random scripts for the master.
 pub(crate) fn scripts() -> u64 {
@@ -13,6 +14,16 @@ pub(crate) fn scripts() -> u64 {
 /// Random kills in the storm.
 pub(crate) fn kills() -> u32 {
     if soak() { 100 } else { 15 }
+}
+
+/// How long replicas are killed in turn.
+pub(crate) fn rounds() -> Duration {
+    Duration::from_secs(if soak() { 60 } else { 10 })
+}
+
+/// How many times as many messages as at least are sent where packets are lost.
+pub(crate) fn lossy_times() -> usize {
+    if soak() { 5 } else { 1 }
 }
 
 /// Power cuts of one store.
