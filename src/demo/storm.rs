@@ -43,13 +43,16 @@ struct Shared {
     acknowledged: Vec<Acknowledgement>,
     sent: u64,
     last: Option<Instant>,
+    /// When the youngest of the acknowledged messages was sent.
+    youngest: Option<Instant>,
     is_over: bool,
 }
 
 impl Shared {
-    fn acknowledge(&mut self, it: Acknowledgement) {
+    fn acknowledge(&mut self, it: Acknowledgement, sent: Instant) {
         self.acknowledged.push(it);
         self.last = Some(Instant::now());
+        self.youngest = self.youngest.max(Some(sent));
     }
 }
 
@@ -95,12 +98,12 @@ impl Storm {
         self.shared.borrow().last
     }
 
-    /// Waits for an acknowledgement that comes after now; how long it took. `None`: `patience` was
-    /// not enough.
+    /// Waits until a message that is sent after now is acknowledged; how long it took. `None`:
+    /// `patience` was not enough. An answer that is already on its way says nothing of who lives.
     pub async fn next(&self, patience: Duration) -> Option<Duration> {
         let since = Instant::now();
         while since.elapsed() < patience {
-            if self.last().is_some_and(|last| last > since) {
+            if self.shared.borrow().youngest.is_some_and(|youngest| youngest > since) {
                 return Some(since.elapsed());
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -130,12 +133,14 @@ impl Storm {
 async fn send_on(client: usize, session: Client, shared: Rc<RefCell<Shared>>) {
     let mut number = 0;
     while !shared.borrow().is_over {
+        let sent = Instant::now();
         shared.borrow_mut().sent += 1;
         let text = format!("message {number}").into();
         let body = Message { sender: client.to_string().into(), text }.encode();
         let Ok(ticket) = session.submit(body).await else { return };
         let Ok(reply) = ticket.reply().await else { return };
-        shared.borrow_mut().acknowledge(Acknowledgement { client, number, slot: reply.slot.0 });
+        let it = Acknowledgement { client, number, slot: reply.slot.0 };
+        shared.borrow_mut().acknowledge(it, sent);
         number += 1;
         tokio::time::sleep(PAUSE).await;
     }
