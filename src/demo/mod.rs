@@ -5,6 +5,7 @@
 
 pub mod kill;
 pub mod proof;
+mod stage;
 pub mod storm;
 
 use std::io;
@@ -23,4 +24,8 @@ pub enum Error {
     /// What should have held did not.
     #[error("the proof fails: {0}")]
     Refuted(String),
+}
+
+fn refuted(why: impl Into<String>) -> Error {
+    Error::Refuted(why.into())
 }
