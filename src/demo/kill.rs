@@ -63,7 +63,7 @@ pub async fn play(options: &Options, out: &mut impl Write) -> Result<(), Error> 
 
 async fn kill_the_leader(stage: &mut Stage<'_>) -> Result<(), Error> {
     let Some(leader) = stage.rig.leader().await else { return Err(refuted("nobody leads")) };
-    stage.kill(&[leader], "It leads")?;
+    stage.kill(&[leader], "It leads").await?;
     let took = stage.went_on().await?;
     writeln!(stage.out, "  The others elected another and went on after {took:.0?}.")?;
     stage.tell_leader().await?;
@@ -75,10 +75,10 @@ async fn kill_a_majority(stage: &mut Stage<'_>) -> Result<(), Error> {
     let all = stage.rig.alive();
     let mut victims: Vec<NodeId> = leader.into_iter().collect();
     victims.extend(all.iter().filter(|node| Some(**node) != leader).take(2));
-    stage.kill(&victims, "That is the leader, and a majority")?;
-    let killed = Instant::now();
+    stage.kill(&victims, "That is the leader, and a majority").await?;
+    let silent_since = Instant::now();
     sleep(Duration::from_millis(1000)).await;
-    let silent = stage.storm.last().is_none_or(|last| last < killed + ECHO);
+    let silent = stage.storm.last().is_none_or(|last| last < silent_since + ECHO);
     if !silent {
         return Err(refuted("something was decided without a majority"));
     }
@@ -88,7 +88,7 @@ async fn kill_a_majority(stage: &mut Stage<'_>) -> Result<(), Error> {
 
 async fn kill_all(stage: &mut Stage<'_>) -> Result<(), Error> {
     let all = stage.rig.alive();
-    stage.kill(&all, "That is everyone, at once")?;
+    stage.kill(&all, "That is everyone, at once").await?;
     stage.come_back(&all).await
 }
 
@@ -98,7 +98,7 @@ async fn kill_some(stage: &mut Stage<'_>, rng: &mut fastrand::Rng) -> Result<(),
     let mut nodes = stage.rig.alive();
     rng.shuffle(&mut nodes);
     nodes.truncate(rng.usize(1..=nodes.len()));
-    stage.kill(&nodes, "At random")?;
+    stage.kill(&nodes, "At random").await?;
     stage.come_back(&nodes).await
 }
 

@@ -15,7 +15,7 @@ use crate::paxos::NodeId;
 use crate::wire::drop::Loss;
 
 /// How long the cluster may take to come to work, or back to it.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Clients.
 pub(super) const CLIENTS: usize = 4;
@@ -47,13 +47,27 @@ impl<'o> Stage<'o> {
         Ok(stage)
     }
 
-    /// Kills some replicas in one go, and says `why` it is these.
-    pub(super) fn kill(&mut self, victims: &[NodeId], why: &str) -> Result<(), Error> {
-        let open = self.storm.unacknowledged();
+    /// Kills some replicas in one go, with messages on their way, and says `why` it is these. When
+    /// they were killed.
+    pub(super) async fn kill(&mut self, victims: &[NodeId], why: &str) -> Result<Instant, Error> {
+        let open = self.unanswered().await?;
         let names = names(victims);
         writeln!(self.out, "SIGKILL for {names}, with {open} messages unanswered. {why}.")?;
+        let killed = Instant::now();
         self.rig.kill_all(victims);
-        Ok(())
+        Ok(killed)
+    }
+
+    /// Waits until messages have no answer yet; how many.
+    async fn unanswered(&self) -> Result<u64, Error> {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            match self.storm.unacknowledged() {
+                0 => tokio::time::sleep(Duration::from_micros(100)).await,
+                open => return Ok(open),
+            }
+        }
+        Err(refuted("the clients send nothing any more"))
     }
 
     /// Starts replicas again, and tells what they found.
