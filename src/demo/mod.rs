@@ -4,6 +4,7 @@
 //! with a proof that could fail.
 
 pub mod kill;
+mod program;
 pub mod proof;
 mod stage;
 pub mod storm;
