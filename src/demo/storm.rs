@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::client::Client;
+use crate::client::{Client, Standing};
 use crate::cluster::Cluster;
 use crate::paxos::ClientId;
 use crate::services::chat::Message;
@@ -36,6 +37,7 @@ impl Acknowledgement {
 pub struct Storm {
     shared: Rc<RefCell<Shared>>,
     clients: Vec<JoinHandle<()>>,
+    standings: Vec<watch::Receiver<Standing>>,
 }
 
 #[derive(Debug, Default)]
@@ -73,10 +75,12 @@ impl Storm {
         let start = |client| {
             let id = ClientId(uuid::Uuid::new_v4().as_u128());
             let session = Client::open_lossy(cluster, id, loss);
-            tokio::task::spawn_local(send_on(client, session, Rc::clone(&shared)))
+            let standing = session.standing();
+            let sending = send_on(client, session, Rc::clone(&shared));
+            (tokio::task::spawn_local(sending), standing)
         };
-        let clients = (0..clients).map(start).collect();
-        Storm { shared, clients }
+        let (clients, standings) = (0..clients).map(start).unzip();
+        Storm { shared, clients, standings }
     }
 
     /// Messages acknowledged so far.
@@ -96,6 +100,12 @@ impl Storm {
     #[must_use]
     pub fn last(&self) -> Option<Instant> {
         self.shared.borrow().last
+    }
+
+    /// Messages so far that were said more than once.
+    #[must_use]
+    pub fn retried(&self) -> u64 {
+        self.standings.iter().map(|standing| standing.borrow().retried).sum()
     }
 
     /// Waits until a message that is sent after now is acknowledged; how long it took. `None`:
