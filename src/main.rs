@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use indelible::cli::{self, DemoArgs, Failure, MasterArgs, Play, Status};
+use indelible::cli::{self, DemoArgs, Failure, KillArgs, MasterArgs, Play, Status, ViewsArgs};
 use indelible::{demo, master};
 
 fn main() -> ExitCode {
@@ -11,18 +11,46 @@ fn main() -> ExitCode {
 }
 
 fn run_demo(args: DemoArgs, program: PathBuf) -> Result<(), Failure> {
-    let Play::Kill(args) = args.play;
-    let (data, keep, kills) = (args.data, args.keep, args.kills);
-    let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
+    match args.play {
+        Play::Kill(args) => run_kill(args, program),
+        Play::Views(args) => run_views(args, program),
+    }
+}
+
+fn run_kill(args: KillArgs, program: PathBuf) -> Result<(), Failure> {
+    let KillArgs { data, keep, seed, kills } = args;
+    let seed = seed.unwrap_or_else(any_seed);
     let options = demo::kill::Options { data, keep, program, seed, kills };
     let mut out = std::io::stdout();
-    let play = demo::kill::play(&options, &mut out);
+    on_stage(demo::kill::play(&options, &mut out))
+}
+
+fn run_views(args: ViewsArgs, program: PathBuf) -> Result<(), Failure> {
+    let ViewsArgs { data, keep, f, step, seed } = args;
+    let steps = demo::views::steps(&step).map_err(failure)?;
+    let seed = seed.unwrap_or_else(any_seed);
+    let options = demo::views::Options { data, keep, program, f, seed };
+    let (mut ground, mut out) = (demo::views::Loopback, std::io::stdout());
+    on_stage(demo::views::play(&options, &steps, &mut ground, &mut out))
+}
+
+/// Short enough to be typed again.
+fn any_seed() -> u64 {
+    fastrand::u64(..1_000_000)
+}
+
+fn on_stage(play: impl Future<Output = Result<(), demo::Error>>) -> Result<(), Failure> {
     let played = cli::runtime()?.block_on(tokio::task::LocalSet::new().run_until(play));
-    played.map_err(|error| match error {
+    played.map_err(failure)
+}
+
+fn failure(error: demo::Error) -> Failure {
+    match error {
         demo::Error::Rig(error) => Failure::from(error),
         demo::Error::System(error) => Failure::system(&error),
         demo::Error::Refuted(_) => Failure::new(Status::Internal, error),
-    })
+        demo::Error::NoStep(_) => Failure::new(Status::Usage, error),
+    }
 }
 
 fn run_master(args: MasterArgs, program: PathBuf, log: String) -> Result<(), Failure> {

@@ -17,15 +17,19 @@ pub struct DemoArgs {
 
 /// The plays.
 #[derive(Subcommand, Clone, Debug)]
+#[allow(missing_docs, reason = "a doc comment would hide the help that stands at the arguments")]
 pub enum Play {
-    /// Durability: leaders, majorities and all are killed while messages flow; nothing acknowledged
-    /// is lost, as the disks prove
+    #[command(about = "Durability: leaders, majorities and all are killed while messages flow; \
+        nothing acknowledged is lost, as the disks prove")]
     Kill(KillArgs),
+    #[command(about = "The chat by views: primaries die, a slot is left out, messages are lost, \
+        all recover from disk; each step with a check")]
+    Views(ViewsArgs),
 }
 
 /// Durability: kill -9 on leaders, majorities and all, while messages flow.
 ///
-/// Ends with a proof: every server is killed, and the ledgers are read offline against the list of
+/// Ends with a proof: every replica is killed, and the ledgers are read offline against the list of
 /// acknowledgements that the clients kept. Exit status 70 if it fails.
 #[derive(clap::Args, Clone, Debug)]
 pub struct KillArgs {
@@ -35,12 +39,51 @@ pub struct KillArgs {
     /// Keep the folder, with stores and logs
     #[arg(long, env = "INDELIBLE_KEEP")]
     pub keep: bool,
-    /// Which servers the random part kills; drawn if not given
+    /// Which replicas the random part kills; drawn if not given
     #[arg(long, env = "INDELIBLE_SEED")]
     pub seed: Option<u64>,
     /// Random kills after the planned ones
     #[arg(long, env = "INDELIBLE_KILLS", default_value_t = 5)]
     pub kills: u32,
+}
+
+/// The replicated chat by views, a step at a time.
+///
+/// Each step has a fresh cluster of 2f+1 replicas on this machine, and clients that send:
+///
+///   normal        nobody dies: one order, one log
+///   primary-dies  the primary is killed; the next begins a view
+///   in-a-row      f primaries are killed, each as soon as the one before is replaced
+///   at-once       f replicas are killed together, the primary among them
+///   skipped-slot  the primary leaves a slot out; its successor fills it
+///   loss          5, then 30 of 100 messages are lost
+///   recovery      all are killed, and come back from their disks
+///
+/// A sentence says what a step shows, and a line at its end what was checked: views and primaries,
+/// the executed logs (by `indelible verify`), and the disks, all against the acknowledgements that
+/// the clients kept. Exit status 70 if a check fails. All takes less than a minute.
+///
+///   indelible demo views
+///   indelible demo views --f 3 --step in-a-row --step at-once
+#[derive(clap::Args, Clone, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct ViewsArgs {
+    /// Where the folders of the runs are made; temporary ones where that cannot be written
+    #[arg(long, env = "INDELIBLE_DATA", default_value = "data", value_name = "DIR")]
+    pub data: PathBuf,
+    /// Keep the folders, with stores, logs and executed logs
+    #[arg(long, env = "INDELIBLE_KEEP")]
+    pub keep: bool,
+    /// How many replicas may be dead at the same time: there are 2f+1
+    #[arg(long, env = "INDELIBLE_F", default_value_t = 2)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=31))]
+    pub f: u16,
+    /// Only this step; may be given again. All of them without it
+    #[arg(long, env = "INDELIBLE_STEP", value_name = "NAME", value_delimiter = ',')]
+    pub step: Vec<String>,
+    /// Which messages are lost; drawn if not given
+    #[arg(long, env = "INDELIBLE_SEED")]
+    pub seed: Option<u64>,
 }
 
 /// A demonstrator, told its flags and this program.

@@ -3,9 +3,13 @@
 //! Each play starts a cluster of real processes, tells in plain sentences what it does, and ends
 //! with a proof that could fail.
 
+mod executed;
 pub mod kill;
+mod program;
 pub mod proof;
+mod stage;
 pub mod storm;
+pub mod views;
 
 use std::io;
 
@@ -23,4 +27,11 @@ pub enum Error {
     /// What should have held did not.
     #[error("the proof fails: {0}")]
     Refuted(String),
+    /// There is no such step.
+    #[error("no step is called {0}; there are {names}", names = views::names_of_all())]
+    NoStep(String),
+}
+
+fn refuted(why: impl Into<String>) -> Error {
+    Error::Refuted(why.into())
 }

@@ -5,10 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use super::Error;
 use super::storm::Acknowledgement;
+use super::{Error, program, refuted};
 
 /// What one disk holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,12 +95,13 @@ pub fn prove(
 }
 
 fn inspect(program: &Path, store: &Path, what: &str) -> Result<String, Error> {
-    let output = Command::new(program).arg("inspect").arg(store).arg(what).output()?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(Error::Refuted(format!("a ledger cannot be read: {said}")));
+    let args = ["inspect".as_ref(), store.as_os_str(), what.as_ref()];
+    let said = program::run(program, Path::new("."), args)?;
+    if said.ok {
+        Ok(said.out)
+    } else {
+        Err(refuted(format!("a ledger cannot be read: {}", said.err)))
     }
-    String::from_utf8(output.stdout).map_err(|error| io::Error::other(error).into())
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::client::Client;
+use crate::client::{Client, Standing};
 use crate::cluster::Cluster;
 use crate::paxos::ClientId;
 use crate::services::chat::Message;
@@ -36,6 +37,7 @@ impl Acknowledgement {
 pub struct Storm {
     shared: Rc<RefCell<Shared>>,
     clients: Vec<JoinHandle<()>>,
+    standings: Vec<watch::Receiver<Standing>>,
 }
 
 #[derive(Debug, Default)]
@@ -43,13 +45,16 @@ struct Shared {
     acknowledged: Vec<Acknowledgement>,
     sent: u64,
     last: Option<Instant>,
+    /// When the youngest of the acknowledged messages was sent.
+    youngest: Option<Instant>,
     is_over: bool,
 }
 
 impl Shared {
-    fn acknowledge(&mut self, it: Acknowledgement) {
+    fn acknowledge(&mut self, it: Acknowledgement, sent: Instant) {
         self.acknowledged.push(it);
         self.last = Some(Instant::now());
+        self.youngest = self.youngest.max(Some(sent));
     }
 }
 
@@ -70,10 +75,12 @@ impl Storm {
         let start = |client| {
             let id = ClientId(uuid::Uuid::new_v4().as_u128());
             let session = Client::open_lossy(cluster, id, loss);
-            tokio::task::spawn_local(send_on(client, session, Rc::clone(&shared)))
+            let standing = session.standing();
+            let sending = send_on(client, session, Rc::clone(&shared));
+            (tokio::task::spawn_local(sending), standing)
         };
-        let clients = (0..clients).map(start).collect();
-        Storm { shared, clients }
+        let (clients, standings) = (0..clients).map(start).unzip();
+        Storm { shared, clients, standings }
     }
 
     /// Messages acknowledged so far.
@@ -95,12 +102,18 @@ impl Storm {
         self.shared.borrow().last
     }
 
-    /// Waits for an acknowledgement that comes after now; how long it took. `None`: `patience` was
-    /// not enough.
+    /// Messages so far that were said more than once.
+    #[must_use]
+    pub fn retried(&self) -> u64 {
+        self.standings.iter().map(|standing| standing.borrow().retried).sum()
+    }
+
+    /// Waits until a message that is sent after now is acknowledged; how long it took. `None`:
+    /// `patience` was not enough. An answer that is already on its way says nothing of who lives.
     pub async fn next(&self, patience: Duration) -> Option<Duration> {
         let since = Instant::now();
         while since.elapsed() < patience {
-            if self.last().is_some_and(|last| last > since) {
+            if self.shared.borrow().youngest.is_some_and(|youngest| youngest > since) {
                 return Some(since.elapsed());
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -130,12 +143,14 @@ impl Storm {
 async fn send_on(client: usize, session: Client, shared: Rc<RefCell<Shared>>) {
     let mut number = 0;
     while !shared.borrow().is_over {
+        let sent = Instant::now();
         shared.borrow_mut().sent += 1;
         let text = format!("message {number}").into();
         let body = Message { sender: client.to_string().into(), text }.encode();
         let Ok(ticket) = session.submit(body).await else { return };
         let Ok(reply) = ticket.reply().await else { return };
-        shared.borrow_mut().acknowledge(Acknowledgement { client, number, slot: reply.slot.0 });
+        let it = Acknowledgement { client, number, slot: reply.slot.0 };
+        shared.borrow_mut().acknowledge(it, sent);
         number += 1;
         tokio::time::sleep(PAUSE).await;
     }

@@ -34,6 +34,7 @@ mod small;
 mod store;
 mod strace;
 mod strace_node;
+mod views;
 
 use std::process::ExitCode;
 
@@ -94,6 +95,7 @@ fn trials() -> Vec<Trial> {
         skip_slot::trials(),
         store::trials(),
         strace_node::trials(),
+        views::trials(),
     ];
     parts.into_iter().flatten().collect()
 }
