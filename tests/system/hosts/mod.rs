@@ -5,13 +5,15 @@
 //! error is passed on, and is the failure's text; it ends when its standard input does, so that it
 //! does not outlive its trial.
 //!
-//! `network` makes the hosts, `isolation` cuts links, `lossy` loses packets. One-line bugs that
+//! `network` makes the hosts, `isolation` cuts links, `lossy` loses packets, `steps` plays the
+//! demonstration by views. One-line bugs that
 //! turn the trials of this file red: a host with a name (`ip netns`); a keeper that does not read
 //! what we hold; a role that does not look at its input.
 
 mod isolation;
 mod lossy;
 mod network;
+mod steps;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -46,7 +48,7 @@ pub(crate) const ROLES: &[(&str, crate::Role)] = &[("hosts", role)];
 
 /// All of them.
 pub(crate) fn trials() -> Vec<Trial> {
-    let plays = isolation::names().chain(lossy::names());
+    let plays = isolation::names().chain(lossy::names()).chain(steps::names());
     let trial = |name: String| {
         need::trial(&format!("hosts::{name}"), NEEDS, move || {
             let _beside = scale::beside();
@@ -89,6 +91,7 @@ fn act(words: &[String]) -> Result<(), Failed> {
     let [name, data] = words else { return Err("a play and a folder, please".into()) };
     let data = PathBuf::from(data);
     let play = isolation::play(name, &data).or_else(|| lossy::play(name, &data));
+    let play = play.or_else(|| steps::play(name, &data));
     let play = play.or_else(|| (name == IDLE).then(|| Box::pin(idle(data)) as Play));
     let play = play.ok_or_else(|| format!("no play is called {name}"))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
