@@ -391,6 +391,9 @@ fn full() -> Result<(), Failed> {
     let lines = Lines::start(&three.replicas())?;
     lines.finish(&[long.as_str(); 15])?;
     until("it is told", || Ok(three.said(0).contains("the log file cannot be written")))?;
+    until("the others have it all", || {
+        Ok(three.verify(&[1, 2], &[])?.out.contains("identical: 15 lines"))
+    })?;
     assert_eq!(three.statuses()?.len(), 3, "the node goes on");
     assert!(fs::metadata(&log)?.len() <= 1 << 20);
     let part = log.display().to_string();

@@ -60,7 +60,6 @@ fn traced_node() -> Result<(), Failed> {
     let trace = data.path().join("trace");
     rig.start(NodeId(0))?;
     let mut traced = Traced::start(&rig, &trace)?;
-    rig.start(NodeId(2))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(decide(&mut rig))?;
     traced.stop()?;
@@ -82,6 +81,9 @@ async fn decide(rig: &mut Rig) -> Result<(), Failed> {
     for number in 0..MESSAGES {
         assert_eq!(say(number).await?, number, "one client, one message at a time");
     }
+    // Only now is there anybody else whose vote could do.
+    rig.start(NodeId(2))?;
+    rig.answers(NodeId(2), PATIENCE).await?;
     rig.kill(NodeId(0));
     say(MESSAGES).await.map(drop)
 }
