@@ -27,7 +27,7 @@
 //! ```
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -160,6 +160,18 @@ pub trait Keep {
     ///
     /// If they cannot be read. A damaged one is no error: it is left out.
     fn kept(&self) -> Result<Vec<(Slot, Bytes)>, ShelfError>;
+}
+
+impl ShelfError {
+    /// An error of the operating system about a file.
+    pub(crate) fn io(path: &Path, source: io::Error) -> ShelfError {
+        ShelfError::Io { path: path.to_owned(), source }
+    }
+
+    /// Something that was kept is missing or changed.
+    pub(crate) fn damaged(path: &Path, what: impl Into<String>) -> ShelfError {
+        ShelfError::Damaged { path: path.to_owned(), what: what.into() }
+    }
 }
 
 impl Default for Extent {

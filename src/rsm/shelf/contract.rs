@@ -1,4 +1,7 @@
 //! What every shelf must do, as a suite that each runs.
+//!
+//! Red, for example, if a page leaves out a byte or an entry that fits, a cut does not look at the
+//! hash, a third snapshot stays, or the token is that of the newer one.
 
 use bytes::Bytes;
 

@@ -45,8 +45,7 @@ impl Shelf for MemoryShelf {
         let length = self.entries.partition_point(|(slot, _)| *slot < to.end);
         let held = extent(Extent::default(), &self.entries[..length]);
         if held != to {
-            let (path, what) = (Path::new("memory").into(), format!("{held} instead of {to}"));
-            return Err(ShelfError::Damaged { path, what });
+            return Err(ShelfError::damaged(Path::new("memory"), format!("{held}, not {to}")));
         }
         self.entries.truncate(length);
         self.extent = to;
