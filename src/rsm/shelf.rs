@@ -126,8 +126,8 @@ pub struct Kept {
 /// The snapshots: the two newest of the small state.
 pub trait Keep {
     /// Syncs the archive up to `archive` at least, then keeps the snapshot of the state before
-    /// `slot` durably, in place of the older of the two before it. A snapshot of a later slot goes,
-    /// too: it tells of a history that was cut.
+    /// `slot` durably, in place of the older of the two before it. Those of a history that was cut,
+    /// or of later slots, go, too.
     ///
     /// # Errors
     ///
@@ -154,7 +154,7 @@ pub trait Keep {
         Ok(self.kept()?.get(1).map(|(slot, _)| Kept { slot: *slot }))
     }
 
-    /// The snapshots that are whole, and whose archive is there, newest first, each with its slot.
+    /// The snapshots that are whole and whose archive was not cut, newest first, each by its slot.
     ///
     /// # Errors
     ///

@@ -71,9 +71,10 @@ impl DiskShelf {
                 return Err(ShelfError::damaged(folder, "the folder is gone"));
             }
         }
-        let snapshots = Snapshots::open(&snapshots, fingerprint)?;
+        let mut snapshots = Snapshots::open(&snapshots, fingerprint)?;
         let mut segments = Segments::new(&archive, fingerprint, segment_bytes);
         go_to_newest(&mut segments, &snapshots)?;
+        snapshots.cut(segments.extent());
         let shared = Shared {
             path: store.to_owned(),
             segments: Mutex::new(segments),
@@ -135,7 +136,9 @@ impl Shelf for DiskShelf {
     }
 
     fn cut(&mut self, to: Extent) -> Result<(), ShelfError> {
-        self.segments().cut(to)
+        self.segments().cut(to)?;
+        self.snapshots().cut(to);
+        Ok(())
     }
 
     fn clone_box(&self) -> Box<dyn Shelf> {
@@ -154,9 +157,7 @@ impl Keep for DiskShelf {
     }
 
     fn kept(&self) -> Result<Vec<(Slot, Bytes)>, ShelfError> {
-        let whole = self.snapshots().whole()?;
-        let entries = self.extent().entries;
-        let held = whole.into_iter().filter(|snapshot| snapshot.archive.entries <= entries);
-        Ok(held.map(|snapshot| (snapshot.slot, snapshot.state)).collect())
+        let held = self.snapshots().held()?;
+        Ok(held.into_iter().map(|snapshot| (snapshot.slot, snapshot.state)).collect())
     }
 }

@@ -232,3 +232,30 @@ impl Unsynced {
         sync::folder(&self.folder).map_err(|error| ShelfError::io(&self.folder, error))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Red if a segment that was left for the next is forgotten, or the last one that may grow: it
+    /// would be said to be durable, and nobody would have synced it.
+    #[test]
+    fn all_that_was_written_is_to_be_synced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut segments = Segments::new(folder.path(), 7, 100);
+        let mut take = |slots: std::ops::Range<u64>| {
+            let entry = |slot| (Slot(slot), Bytes::from(vec![0; 60]));
+            segments.append(&slots.map(entry).collect::<Vec<_>>()).expect("appended");
+            let unsynced = segments.unsynced(segments.extent());
+            unsynced.sync().expect("synced");
+            unsynced.written.iter().map(|written| written.start.0).collect::<Vec<_>>()
+        };
+        assert_eq!(take(0..3), [0, 1, 2]);
+        assert_eq!(take(3..5), [2, 3, 4]);
+        assert_eq!(take(5..5), [4]);
+        let extent = Extent::default().then(Slot(0), &[0; 60]);
+        segments.cut(extent).expect("cut");
+        let unsynced = segments.unsynced(extent).written;
+        assert!(unsynced.is_empty(), "what was cut is not: {unsynced:?}");
+    }
+}

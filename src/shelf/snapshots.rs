@@ -33,6 +33,8 @@ pub(super) struct Snapshot {
 pub(super) struct Snapshots {
     folder: PathBuf,
     fingerprint: u32,
+    /// A snapshot that names more entries tells of a history that was cut.
+    entries: u64,
 }
 
 /// So many are kept: of two, one may be lost.
@@ -41,39 +43,53 @@ const COUNT: usize = 2;
 impl Snapshots {
     /// Those of a folder. What a crash left half written is removed.
     pub(super) fn open(folder: &Path, fingerprint: u32) -> Result<Snapshots, ShelfError> {
-        let snapshots = Snapshots { folder: folder.to_owned(), fingerprint };
+        let snapshots = Snapshots { folder: folder.to_owned(), fingerprint, entries: u64::MAX };
         remove_temporaries(folder).map_err(|error| snapshots.error(error))?;
         Ok(snapshots)
     }
 
-    /// Keeps one durably, and removes what it replaces: all but one below, and all above.
+    /// The archive goes no further now: from here on its history may be another.
+    pub(super) fn cut(&mut self, to: Extent) {
+        self.entries = self.entries.min(to.entries);
+    }
+
+    /// Keeps one durably, beside the newest of those below that hold; all others are removed.
     pub(super) fn store(
         &mut self,
         slot: Slot,
         archive: Extent,
         state: &[u8],
     ) -> Result<(), ShelfError> {
+        let older = self.held()?.into_iter().map(|older| older.slot).find(|older| *older < slot);
         let fingerprint = self.fingerprint;
         let state = Bytes::copy_from_slice(state);
         let content = codec::encode(&Snapshot { fingerprint, slot, archive, state });
         let path = SNAPSHOT.path(&self.folder, slot);
         sync::replace(&path, &SNAPSHOT.seal(&content))
             .map_err(|error| ShelfError::io(&path, error))?;
-        self.remove_replaced(slot).map_err(|error| self.error(error))
+        self.entries = archive.entries;
+        self.remove_all_but([Some(slot), older]).map_err(|error| self.error(error))
     }
 
-    /// Synced, for one from above that came back would be taken for the newest.
-    fn remove_replaced(&self, slot: Slot) -> io::Result<()> {
-        let mut replaced = SNAPSHOT.list(&self.folder)?;
-        let newest = replaced.partition_point(|other| *other <= slot);
-        replaced.drain(newest.saturating_sub(COUNT)..newest);
-        for other in &replaced {
-            fs::remove_file(SNAPSHOT.path(&self.folder, *other))?;
+    /// Synced, for one of a history that was cut must not come back.
+    fn remove_all_but(&self, keep: [Option<Slot>; COUNT]) -> io::Result<()> {
+        let mut others = SNAPSHOT.list(&self.folder)?;
+        others.retain(|slot| !keep.contains(&Some(*slot)));
+        for slot in &others {
+            fs::remove_file(SNAPSHOT.path(&self.folder, *slot))?;
         }
-        if replaced.is_empty() { Ok(()) } else { sync::folder(&self.folder) }
+        if others.is_empty() { Ok(()) } else { sync::folder(&self.folder) }
     }
 
-    /// The newest that are whole, newest first. Of the others it is said what is wrong.
+    /// The two newest that are whole and tell of this archive, newest first.
+    pub(super) fn held(&self) -> Result<Vec<Snapshot>, ShelfError> {
+        let mut held = self.whole()?;
+        held.retain(|snapshot| snapshot.archive.entries <= self.entries);
+        held.truncate(COUNT);
+        Ok(held)
+    }
+
+    /// All that are whole, newest first. Of the others it is said what is wrong.
     pub(super) fn whole(&self) -> Result<Vec<Snapshot>, ShelfError> {
         let slots = SNAPSHOT.list(&self.folder).map_err(|error| self.error(error))?;
         let mut whole = Vec::new();
@@ -82,12 +98,9 @@ impl Snapshots {
             let sealed = fs::read(&path).map_err(|error| ShelfError::io(&path, error))?;
             match self.read(slot, &sealed) {
                 Ok(snapshot) => whole.push(snapshot),
-                Err(what) => {
-                    tracing::warn!(file = %path.display(), "a damaged snapshot is left out: {what}");
-                }
+                Err(what) => tracing::warn!("{}: it is left out: {what}", path.display()),
             }
         }
-        whole.truncate(COUNT);
         Ok(whole)
     }
 

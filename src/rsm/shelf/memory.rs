@@ -49,6 +49,7 @@ impl Shelf for MemoryShelf {
         }
         self.entries.truncate(length);
         self.extent = to;
+        self.snapshots.retain(|(_, archive, _)| archive.entries <= to.entries);
         Ok(())
     }
 
@@ -72,7 +73,6 @@ impl Keep for MemoryShelf {
 
     fn kept(&self) -> Result<Vec<(Slot, Bytes)>, ShelfError> {
         let newest_first = self.snapshots.iter().rev();
-        let held = newest_first.filter(|(_, archive, _)| archive.entries <= self.extent.entries);
-        Ok(held.map(|(slot, _, snapshot)| (*slot, snapshot.clone())).collect())
+        Ok(newest_first.map(|(slot, _, snapshot)| (*slot, snapshot.clone())).collect())
     }
 }

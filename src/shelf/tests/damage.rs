@@ -74,7 +74,7 @@ fn a_damaged_snapshot_gives_way_to_the_older() {
     let newest = case.snapshots().pop().expect("a snapshot");
     let look = |damage: &str| {
         let shelf = case.shelf();
-        assert_eq!(shelf.kept().expect("read"), [older.clone()], "{damage}");
+        assert_eq!(shelf.kept().expect("read"), std::slice::from_ref(&older), "{damage}");
         assert_eq!(shelf.extent(), extent(5), "{damage}");
     };
     each_flip(&newest, look);

@@ -42,9 +42,9 @@ struct Pair {
     segment_bytes: u64,
     disk: DiskShelf,
     memory: MemoryShelf,
-    /// What the files hold: a cut changes none until something is appended.
-    files: MemoryShelf,
     kept: Vec<Extent>,
+    /// Both as the files have them: a cut changes none until something is appended.
+    files: (MemoryShelf, Vec<Extent>),
     count: usize,
 }
 
@@ -52,8 +52,9 @@ impl Pair {
     fn fresh(segment_bytes: u64) -> Pair {
         let case = Case::fresh();
         let disk = open(&case, segment_bytes);
-        let (memory, files) = (MemoryShelf::default(), MemoryShelf::default());
-        Pair { case, segment_bytes, disk, memory, files, kept: Vec::new(), count: 0 }
+        let (memory, kept) = (MemoryShelf::default(), Vec::new());
+        let files = (memory.clone(), kept.clone());
+        Pair { case, segment_bytes, disk, memory, kept, files, count: 0 }
     }
 
     fn take(&mut self, step: Step) {
@@ -68,6 +69,7 @@ impl Pair {
                 let older = self.kept.first().copied().unwrap_or_default();
                 self.disk.cut(older).expect("cut");
                 self.memory.cut(older).expect("cut");
+                self.kept.truncate(1);
             }
             Step::Restart => self.restart(),
         }
@@ -87,7 +89,7 @@ impl Pair {
         self.disk.append(&entries).expect("appended");
         self.memory.append(&entries).expect("appended");
         if !entries.is_empty() {
-            self.files = self.memory.clone();
+            self.files = (self.memory.clone(), self.kept.clone());
         }
     }
 
@@ -99,16 +101,13 @@ impl Pair {
         self.kept.retain(|older| older.end < extent.end);
         self.kept.drain(..self.kept.len().saturating_sub(1));
         self.kept.push(extent);
-        self.files = self.memory.clone();
+        self.files = (self.memory.clone(), self.kept.clone());
     }
 
     fn restart(&mut self) {
         self.disk = open(&self.case, self.segment_bytes);
-        self.memory = self.files.clone();
-        let memory = &mut self.memory;
-        if !self.kept.iter().rev().any(|newest| memory.cut(*newest).is_ok()) {
-            memory.cut(Extent::default()).expect("cut");
-        }
+        (self.memory, self.kept) = self.files.clone();
+        self.memory.cut(self.kept.last().copied().unwrap_or_default()).expect("cut");
     }
 }
 
