@@ -15,6 +15,21 @@
 //! or gone, for the log rebuilds it; so opening goes back to there, and nothing above is looked at.
 //! What lies below is synced, and whatever is missing or changed there is damage: it is said, with
 //! the file and the place, and nothing is removed. **Any error of a write or a sync is final.**
+//!
+//! Why plain files: a database does no better at what an archive is. Beside the same in sled and in
+//! redb, a million entries of 100 bytes, in batches of 64, a sync every 50,000, and pages of
+//! 256 KiB from random slots:
+//!
+//! | | append, with its sync | page | open | on disk |
+//! |---|---:|---:|---:|---:|
+//! | segments | 1.1 us an entry | 2.7 ms | 1.2 ms | 116 bytes an entry |
+//! | sled 0.34 | 11.4 times that | 1.7 times | 47 times | 255 bytes |
+//! | redb 4.6 | 2.0 times that | 0.7 times | 3.0 times | 116 bytes |
+//!
+//! Medians of blocks in turn in one run of `cargo bench --bench archive`, on two shared, busy cores
+//! with ext4 on a virtual disk, on 2026-11-26; idle, a page is a quarter of a millisecond. redb is
+//! as good at reading; but it appends at half the pace, on the node's own thread, and its damage is
+//! said by page of a tree, not by entry.
 
 mod disk_shelf;
 mod file;
