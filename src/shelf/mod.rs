@@ -27,9 +27,8 @@
 //! | redb 4.6 | 2.0 times that | 0.7 times | 3.0 times | 116 bytes |
 //!
 //! Medians of blocks in turn in one run of `cargo bench --bench archive`, on two shared, busy cores
-//! with ext4 on a virtual disk, on 2026-11-26; idle, a page is a quarter of a millisecond. redb is
-//! as good at reading; but it appends at half the pace, on the node's own thread, and its damage is
-//! said by page of a tree, not by entry.
+//! with ext4 on a virtual disk, on 2026-11-26; idle, a page is a quarter of a millisecond. redb
+//! reads as well, but it appends at half the pace, and that is the node's own thread.
 
 mod disk_shelf;
 mod file;

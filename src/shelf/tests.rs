@@ -126,6 +126,26 @@ fn the_disk_keeps_the_contract() {
     }
 }
 
+/// Red if the format changes under the same version: a node could not read its own history.
+#[test]
+fn the_files_are_as_they_were() {
+    let case = Case::fresh();
+    let mut shelf = case.shelf();
+    shelf.append(&entries(0..1)).expect("appended");
+    shelf.keep(Slot(9), shelf.extent(), b"state").expect("kept");
+    let hex = |path: PathBuf| -> String {
+        let bytes = fs::read(path).expect("read");
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let segment = "494e44454c415243 01 30b1e238 78563412 0000000000000000 0000000000000000 \
+                   0000000000000000 25232284e49cf2cb e596627c 01000000 0000000000000000 30";
+    assert_eq!(hex(case.segments().remove(0)), segment.replace(' ', ""));
+    let snapshot = "494e44454c534e50 01 a043c163 78563412 0900000000000000 0100000000000000 \
+                    0100000000000000 0100000000000000 1cf35c3da22790ba \
+                    0500000000000000 7374617465";
+    assert_eq!(hex(case.snapshots().remove(0)), snapshot.replace(' ', ""));
+}
+
 /// Red if `append` keeps to one segment, or leaves out the segment's own header when it counts.
 #[test]
 fn segments_keep_to_their_size() {

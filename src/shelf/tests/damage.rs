@@ -178,6 +178,20 @@ fn a_renamed_file_is_refused() {
     assert_eq!(case.shelf().kept().expect("read"), []);
 }
 
+/// Red if entries that are whole, but not in order, are given: an old write that came late.
+#[test]
+fn entries_out_of_order_are_refused() {
+    let case = Case::kept(25);
+    let path = case.segments().remove(0);
+    let mut bytes = segment::header(FINGERPRINT, Extent::default());
+    for (slot, body) in [entries(0..1), entries(2..3), entries(1..2)].concat() {
+        segment::encode(FINGERPRINT, slot, &body, &mut bytes);
+    }
+    fs::write(path, bytes).expect("written");
+    let said = damage(case.shelf().page(Slot(0), usize::MAX));
+    assert!(said.contains("its slot is not above the last"), "{said}");
+}
+
 /// Red if a folder that is gone is taken for one that is empty.
 #[test]
 fn a_missing_folder_is_damage() {

@@ -1,6 +1,7 @@
 //! What a crash leaves above the newest snapshot: it is no damage, and it is in nobody's way.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 
 use super::{Case, FINGERPRINT, append_and_keep, assert_holds, entries, extent, state};
@@ -41,6 +42,16 @@ fn a_torn_tail_is_cut_at_every_length() {
         file.set_len(torn).expect("cut");
         assert_goes_on(&case);
     }
+}
+
+/// Red if `settle` does not shorten the file: what is written over the rest may be shorter.
+#[test]
+fn what_lies_behind_is_cut_off() {
+    let case = Case::kept(12);
+    let last = case.segments().pop().expect("a segment");
+    let file = fs::OpenOptions::new().append(true).open(last).expect("opens");
+    (&file).write_all(&[7; 1000]).expect("planted");
+    assert_goes_on(&case);
 }
 
 /// Red if a file that was made and not filled is in the way of the one that is to come.
