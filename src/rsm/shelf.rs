@@ -53,7 +53,8 @@ pub struct Extent {
     pub hash: u64,
 }
 
-/// What went wrong with a shelf. Final: nothing is written to it any more, nothing is kept.
+/// What went wrong with a shelf. After an error of a write or a sync nothing is written any more,
+/// and nothing is kept.
 #[derive(Debug, thiserror::Error)]
 pub enum ShelfError {
     /// The disk, or the operating system, failed.

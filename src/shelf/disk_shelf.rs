@@ -1,6 +1,6 @@
 //! The handle of a shelf on disk: the node's thread appends by one, the keeper's keeps by another.
 //!
-//! Neither waits for a sync of the other's: the keeper holds the archive only while it takes the
+//! No append and no page waits for a sync: the keeper holds the archive only while it takes the
 //! descriptors to sync.
 
 use std::fs;

@@ -8,8 +8,8 @@
 //! | `snapshots/SLOT.snap` | the state before this slot, and how far the archive went |
 //!
 //! Segments are small, so that their names are all the index there is: opening reads one segment,
-//! and a page at most one more than it gives, however long the history. Everything carries a
-//! checksum that begins from the node's fingerprint, so that no other node's is taken for ours.
+//! and a page those that its entries lie in, however long the history. Everything has a checksum
+//! and tells the node's fingerprint, so that nothing of another node's is taken for ours.
 //!
 //! Invariants: an append is one write and no sync. What lies above the newest snapshot may be torn
 //! or gone, for the log rebuilds it; so opening goes back to there, and nothing above is looked at.
@@ -28,7 +28,7 @@
 //!
 //! Medians of blocks in turn in one run of `cargo bench --bench archive`, on two shared, busy cores
 //! with ext4 on a virtual disk, on 2026-11-26; idle, a page is a quarter of a millisecond. redb
-//! reads as well, but it appends at half the pace, and that is the node's own thread.
+//! reads a little better, but it appends at half the pace, and that is the node's own thread.
 
 mod disk_shelf;
 mod file;
