@@ -67,6 +67,7 @@
 //! | 1 | [`cluster`] | the cluster file |
 //! | 2 | [`services`] | the chat room; knows nothing of Paxos |
 //! | 2 | [`wal`] | stable storage: sled, held so that it keeps what it says |
+//! | 2 | [`shelf`] | what the log need not hold: the archive, and snapshots |
 //! | 3 | [`node`] | a whole node without a socket |
 //! | 4 | [`transport`] | TCP between processes |
 //! | 4 | [`client`] | a session that outlives connections and leaders |
@@ -92,6 +93,7 @@ pub mod paxos;
 pub mod rsm;
 pub mod server;
 pub mod services;
+pub mod shelf;
 pub mod sim;
 pub mod transport;
 pub mod wal;

@@ -15,6 +15,15 @@ pub fn file(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
+/// Syncs the data of a file that was written through this very descriptor, and its length.
+///
+/// # Errors
+///
+/// The disk's: final.
+pub fn data(file: &File) -> io::Result<()> {
+    file.sync_data()
+}
+
 /// Syncs a folder: what was created, renamed or removed in it.
 ///
 /// # Errors

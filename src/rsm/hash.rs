@@ -18,6 +18,12 @@ impl Default for Rolling {
 }
 
 impl Rolling {
+    /// Goes on from a hash that was written down.
+    #[must_use]
+    pub fn from_value(value: u64) -> Rolling {
+        Rolling(value)
+    }
+
     /// Feeds it.
     pub fn mix(&mut self, bytes: &[u8]) {
         for byte in bytes {
@@ -47,5 +53,8 @@ mod tests {
         assert_eq!(hash(b""), 0xcbf2_9ce4_8422_2325);
         assert_eq!(hash(b"a"), 0xaf63_dc4c_8601_ec8c);
         assert_eq!(hash(b"foobar"), 0x8594_4171_f739_67e8);
+        let mut rest = Rolling::from_value(hash(b"foo"));
+        rest.mix(b"bar");
+        assert_eq!(rest.value(), hash(b"foobar"));
     }
 }

@@ -8,9 +8,11 @@ pub mod executor;
 pub mod hash;
 pub mod machine;
 pub mod sessions;
+pub mod shelf;
 
 pub use archive::Archive;
 pub use executor::{Applied, Executor};
 pub use hash::Rolling;
 pub use machine::StateMachine;
 pub use sessions::{Outcome, Sessions};
+pub use shelf::{Extent, Keep, Kept, MemoryShelf, Shelf, ShelfError};

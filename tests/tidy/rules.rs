@@ -42,7 +42,7 @@ pub(crate) const RULES: [Rule; 10] = [
 ];
 
 /// Who may import whom: a module only from those of a lower number.
-const LAYERS: [(&str, u8); 19] = [
+const LAYERS: [(&str, u8); 20] = [
     ("paxos", 0),
     ("rsm", 1),
     ("wire", 1),
@@ -50,6 +50,7 @@ const LAYERS: [(&str, u8); 19] = [
     ("cluster", 1),
     ("services", 2),
     ("wal", 2),
+    ("shelf", 2),
     ("node", 3),
     ("transport", 4),
     ("client", 4),
