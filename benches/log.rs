@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use indelible::paxos::{
-    Ballot, ClientId, Command, Incarnation, NodeId, Record, Request, RequestNumber, Run, Slot, Wal,
+    AcceptorState, Ballot, ClientId, Command, Incarnation, NodeId, Record, Request, RequestNumber,
+    Run, Slot, Wal,
 };
 use indelible::wal::{Identity, Options, Store};
 
@@ -32,8 +33,8 @@ struct Log {
     store: Store,
     next: u64,
     trimmed: u64,
-    /// Slot and number of the value at which trimming may cut.
-    marks: Vec<(u64, u64)>,
+    /// Slots at which trimming may cut.
+    marks: Vec<u64>,
 }
 
 impl Log {
@@ -51,7 +52,7 @@ impl Log {
             batch.extend(self.trim());
         }
         if self.next / HELD_SLOTS != (self.next + records) / HELD_SLOTS {
-            self.marks.push((self.next, self.store.next_value()));
+            self.marks.push(self.next);
         }
         self.next += records;
         let began = Instant::now();
@@ -63,10 +64,9 @@ impl Log {
         if self.marks.is_empty() {
             return None;
         }
-        let (below, first_record) = self.marks.remove(0);
-        self.trimmed = below;
-        let (promised, below) = (Some(ballot()), Slot(below));
-        Some(Record::Trimmed { below, promised, incarnations: Vec::new(), first_record })
+        self.trimmed = self.marks.remove(0);
+        let state = AcceptorState::replay([Record::Promised(ballot())]);
+        Some(state.trim(Slot(self.trimmed)))
     }
 }
 

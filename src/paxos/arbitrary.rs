@@ -103,7 +103,7 @@ impl Mouth {
         let (ballot, slot) = (self.ballot(from), self.slot());
         let (round, promised) = (self.number(), Some(self.ballot(from)));
         let (decided, incarnation, yes) = (self.slot(), self.incarnation(), self.rng.bool());
-        match self.rng.u8(0..13) {
+        match self.rng.u8(0..14) {
             0 => Prepare { ballot }.into(),
             1 => {
                 let (accepted, seal) = (self.pvalues(from), self.seal());
@@ -122,7 +122,11 @@ impl Mouth {
             9 => Canvass { round, decided }.into(),
             10 => CanvassAnswer { round, yes, promised, decided, incarnation }.into(),
             11 => CatchUpAsk { from: slot }.into(),
-            _ => CatchUp { first: slot, commands: self.commands(), decided }.into(),
+            12 => {
+                let (commands, trimmed) = (self.commands(), self.slot());
+                CatchUp { first: slot, commands, decided, trimmed }.into()
+            }
+            _ => Transfer { body: bytes::Bytes::from_static(b"anything") }.into(),
         }
     }
 
@@ -152,7 +156,8 @@ impl Mouth {
             }
             Message::CatchUpAsk(m) => {
                 let (first, commands, decided) = (m.from, self.commands(), self.slot());
-                Some(CatchUp { first, commands, decided }.into())
+                let trimmed = if self.rng.bool() { Slot(0) } else { self.slot() };
+                Some(CatchUp { first, commands, decided, trimmed }.into())
             }
             Message::Promise(_)
             | Message::Preempted(_)
@@ -161,7 +166,8 @@ impl Mouth {
             | Message::Decide(_)
             | Message::Echo(_)
             | Message::CanvassAnswer(_)
-            | Message::CatchUp(_) => None,
+            | Message::CatchUp(_)
+            | Message::Transfer(_) => None,
         };
         self.owed.extend(answer.map(|message| Envelope { from, to: said.from, message }));
     }

@@ -13,7 +13,7 @@ use super::scout::Scout;
 
 impl Replica {
     pub(super) fn tick_following(&mut self, fx: &mut Effects) {
-        if self.election.is_due(&self.config, self.now) {
+        if self.election.is_due(&self.config, self.now) && !self.is_stranded() {
             self.canvass(fx);
         }
     }

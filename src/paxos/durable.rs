@@ -128,15 +128,20 @@ pub enum Record {
         /// The newest store of it that this node has heard of.
         incarnation: Incarnation,
     },
-    /// The slots below are gone from the log; restates what else must survive their deletion.
+    /// The slots below are gone from the log: a snapshot holds what they led to. Restates all else
+    /// that their records said and that must survive them.
     Trimmed {
         /// The lowest slot that is still held.
         below: Slot,
+        /// The decided mark: at or above `below`.
+        mark: Slot,
         /// The promise.
         promised: Option<Ballot>,
+        /// The chain of runs.
+        chain: Option<Chain>,
         /// The table of the others' stores.
         incarnations: Vec<(NodeId, Incarnation)>,
-        /// The number of the first record that is still held.
+        /// Where the log begins now, in numbers of its own: the log fills it in as it writes.
         first_record: u64,
     },
 }
@@ -151,7 +156,7 @@ pub struct Vote {
 }
 
 /// The end of the unbroken chain of runs that was accepted in the highest ballot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chain {
     /// Their ballot.
     pub ballot: Ballot,
@@ -257,6 +262,20 @@ impl AcceptorState {
         self.incarnations.iter().map(|(node, incarnation)| (*node, *incarnation)).collect()
     }
 
+    /// The record by which the slots below go, and everything else stays. A snapshot at or above
+    /// `below` must be durable before it is written; the mark rises to it if need be.
+    #[must_use]
+    pub fn trim(&self, below: Slot) -> Record {
+        Record::Trimmed {
+            below,
+            mark: self.mark.max(below),
+            promised: self.promised,
+            chain: self.chain,
+            incarnations: self.incarnations(),
+            first_record: 0,
+        }
+    }
+
     /// What no record can make: for the test of the invariant that forbids it.
     #[cfg(test)]
     pub(super) fn with_a_vote_above_its_promise() -> AcceptorState {
@@ -275,11 +294,12 @@ impl AcceptorState {
                 let known = self.incarnations.entry(node).or_insert(incarnation);
                 *known = incarnation.max(*known);
             }
-            Record::Trimmed { below, promised, incarnations, first_record: _ } => {
+            Record::Trimmed { below, mark, promised, chain, incarnations, first_record: _ } => {
                 self.votes = self.votes.split_off(&below);
                 self.trimmed = self.trimmed.max(below);
-                self.mark = self.mark.max(below);
+                self.mark = self.mark.max(mark);
                 self.promised = self.promised.max(promised);
+                self.chain = chain;
                 self.incarnations.extend(incarnations);
             }
         }

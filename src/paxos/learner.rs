@@ -23,19 +23,21 @@ pub(super) struct Learner {
     ahead: BTreeMap<NodeId, Slot>,
     /// Whom we asked, and when.
     asked: Option<(NodeId, u64)>,
+    /// Below this slot a peer has trimmed what is missing here; and when it said so.
+    stranded: Option<(Slot, u64)>,
 }
 
 impl Learner {
     /// A learner that knows what is on disk.
     pub(super) fn new(mark: Slot) -> Learner {
-        Learner { decided: mark, ahead: BTreeMap::new(), asked: None }
+        Learner { decided: mark, ahead: BTreeMap::new(), asked: None, stranded: None }
     }
 
     /// What its future depends on, as text: see [`Replica::essence`](super::Replica::essence).
     pub(super) fn essence(&self, now: u64) -> String {
-        let Learner { decided, ahead, asked } = self;
+        let Learner { decided, ahead, asked, stranded } = self;
         let lately = asked.map(|(whom, at)| (whom, at == now));
-        format!("{decided} {ahead:?} {lately:?}")
+        format!("{decided} {ahead:?} {lately:?} {stranded:?}")
     }
 
     /// Every slot below is decided.
@@ -46,6 +48,18 @@ impl Learner {
     /// Whether somebody is known to be ahead.
     pub(super) fn is_behind(&self) -> bool {
         self.ahead.values().any(|decided| *decided > self.decided)
+    }
+
+    /// Whether what is missing here was gone from a peer's log within so many ticks: it comes as a
+    /// snapshot, and until then this node is of no use as a leader.
+    pub(super) fn is_stranded(&self, now: u64, patience: u64) -> bool {
+        self.stranded.is_some_and(|(trimmed, at)| self.decided < trimmed && now < at + patience)
+    }
+
+    /// A snapshot of everything below is on this disk.
+    pub(super) fn on_installed(&mut self, below: Slot) {
+        self.decided = self.decided.max(below);
+        self.asked = None;
     }
 
     /// A leader says that all it proposed in `ballot` below `watermark` is decided.
@@ -109,11 +123,15 @@ impl Learner {
         state: &mut AcceptorState,
         from: NodeId,
         chunk: CatchUp,
-        limit: Slot,
+        (limit, now): (Slot, u64),
         fx: &mut Effects,
     ) -> bool {
         if self.asked.is_some_and(|(whom, _)| whom == from) {
             self.asked = None;
+        }
+        if chunk.trimmed > self.decided {
+            self.stranded = Some((chunk.trimmed, now));
+            fx.notify(Notice::Stranded(from));
         }
         let known = self.decided.since(chunk.first) as usize;
         let wanted = limit.since(chunk.first).min(chunk.commands.len() as u64) as usize;
@@ -146,10 +164,11 @@ impl Learner {
     /// The answer to a peer that asks from `from` on: decided values only, never acceptances.
     pub(super) fn serve(&self, state: &AcceptorState, from: Slot, limits: &Limits) -> CatchUp {
         let decided = self.decided;
-        let mut chunk = CatchUp { first: from, commands: Vec::new(), decided };
+        let trimmed = state.trimmed();
+        let mut chunk = CatchUp { first: from, commands: Vec::new(), decided, trimmed };
         let mut bytes = 0;
         let mut next = from;
-        if from < state.trimmed() {
+        if from < trimmed {
             return chunk;
         }
         for (slot, vote) in state.votes(from).take_while(|(slot, _)| *slot < decided) {

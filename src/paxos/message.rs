@@ -4,6 +4,7 @@
 //! about the sender's disk (they leave after the commit) from those that claim nothing (they may
 //! leave at once: see [`ClaimsNothing`](super::durable::ClaimsNothing)).
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::ballot::{Ballot, Incarnation, NodeId, Slot};
@@ -204,6 +205,15 @@ pub struct CatchUp {
     pub commands: Vec<Command>,
     /// How far the sender has decided; a hint whether to ask for more.
     pub decided: Slot,
+    /// What lies below is gone from the sender's log: it has a snapshot of it.
+    pub trimmed: Slot,
+}
+
+/// What the nodes around two replicas say to each other, of snapshots and archives: opaque here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transfer {
+    /// The node's own encoding.
+    pub body: Bytes,
 }
 
 macro_rules! messages {
@@ -230,7 +240,7 @@ macro_rules! messages {
 
 messages! {
     Prepare, Promise, Preempted, Accept, Accepted, Resend, Decide, Heartbeat, Echo, Canvass,
-    CanvassAnswer, CatchUpAsk, CatchUp,
+    CanvassAnswer, CatchUpAsk, CatchUp, Transfer,
 }
 
 impl Run {

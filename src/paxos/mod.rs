@@ -25,11 +25,12 @@ pub mod replica;
 mod scout;
 mod sound;
 mod standing;
+mod trimming;
 
 pub use ballot::{Ballot, Incarnation, NodeId, Slot};
 pub use command::{ClientId, Command, Request, RequestNumber};
 pub use config::{Config, Limits, Timing};
-pub use durable::{AcceptorState, Effects, Network, Persister, Record, Released, Wal};
+pub use durable::{AcceptorState, Chain, Effects, Network, Persister, Record, Released, Wal};
 pub use message::*;
 pub use notice::{Notice, ReadId, Rejection};
 pub use replica::{Input, Replica};

@@ -1,5 +1,7 @@
 //! What the core tells the node around it, once the disk holds what the news rests on.
 
+use bytes::Bytes;
+
 use super::ballot::{NodeId, Slot};
 use super::command::{ClientId, Command, RequestNumber};
 
@@ -20,6 +22,10 @@ pub enum Notice {
     ReadReady(ReadId, Slot),
     /// This node cannot answer the read.
     ReadRejected(ReadId, Rejection),
+    /// What this node lacks is gone from that peer's log: it must come as a snapshot.
+    Stranded(NodeId),
+    /// The node around that peer's replica says this.
+    Transfer(NodeId, Bytes),
 }
 
 /// Why a request or a read was not taken. Nothing happened: it may be sent again.

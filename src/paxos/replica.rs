@@ -7,6 +7,8 @@
 //! This file dispatches and holds what every replica does: promise, accept, learn. What only some
 //! do at times stands beside it: `campaigning` (canvass and phase 1) and `leading` (phase 2).
 
+use bytes::Bytes;
+
 use super::acceptor::Acceptor;
 use super::ballot::{Ballot, Incarnation, NodeId, Slot};
 use super::command::{Request, RequestNumber};
@@ -16,7 +18,7 @@ use super::election::Election;
 use super::leader::Office;
 use super::learner::Learner;
 use super::message::{
-    Accept, CatchUp, CatchUpAsk, Digest, Echo, Envelope, Heartbeat, Message, Prepare,
+    Accept, CatchUp, CatchUpAsk, Digest, Echo, Envelope, Heartbeat, Message, Prepare, Transfer,
 };
 use super::notice::{Notice, ReadId, Rejection};
 
@@ -47,6 +49,13 @@ pub enum Input {
     Skip(u64),
     /// Fill the slots that were left empty.
     Heal,
+    /// A snapshot of everything below this slot is durable, and so is one at a higher slot: what
+    /// lies below may go from the log.
+    Trim(Slot),
+    /// A peer's snapshot of everything below this slot is durable here, and in force.
+    Install(Slot),
+    /// The node around this replica says this to the one around a peer's.
+    Transfer(NodeId, Bytes),
 }
 
 /// One node's share of the protocol.
@@ -100,6 +109,9 @@ impl Replica {
             Input::Flush => self.on_flush(&mut fx),
             Input::Skip(count) => self.on_skip(count),
             Input::Heal => self.heal(&mut fx),
+            Input::Trim(below) => self.on_trim(below, &mut fx),
+            Input::Install(below) => self.on_install(below, &mut fx),
+            Input::Transfer(to, body) => fx.send(to, Transfer { body }),
         }
         self.recorded |= fx.is_recording();
         fx
@@ -155,6 +167,7 @@ impl Replica {
             Message::CanvassAnswer(answer) => self.on_canvass_answer(from, &answer, fx),
             Message::CatchUpAsk(ask) => self.on_catch_up_ask(from, &ask, fx),
             Message::CatchUp(chunk) => self.on_catch_up(from, chunk, fx),
+            Message::Transfer(Transfer { body }) => fx.notify(Notice::Transfer(from, body)),
         }
     }
 
@@ -219,8 +232,13 @@ impl Replica {
             Office::None | Office::Campaign(_) => Slot(u64::MAX),
             Office::Lead(lead) => lead.first,
         };
-        if self.learner.on_catch_up(&mut self.acceptor.state, from, chunk, limit, fx) {
+        let until = (limit, self.now);
+        if self.learner.on_catch_up(&mut self.acceptor.state, from, chunk, until, fx) {
             self.ask(Some(from), fx);
+        }
+        // Whoever cannot learn what lies below its first slot must not keep the others waiting.
+        if self.is_stranded() && !self.is_ready() {
+            self.step_down(fx);
         }
     }
 

@@ -39,7 +39,10 @@ impl Message {
             Message::Canvass(m) => m.decided <= SLOT_MAX,
             Message::CanvassAnswer(m) => m.promised.is_none_or(of_ballot) && m.decided <= SLOT_MAX,
             Message::CatchUpAsk(m) => m.from <= SLOT_MAX,
-            Message::CatchUp(m) => m.first <= SLOT_MAX && m.decided <= SLOT_MAX,
+            Message::CatchUp(m) => {
+                m.first <= SLOT_MAX && m.decided <= SLOT_MAX && m.trimmed <= m.decided
+            }
+            Message::Transfer(_) => true,
         }
     }
 }

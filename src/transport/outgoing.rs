@@ -147,6 +147,7 @@ fn weight(message: &Message) -> usize {
         | Message::Canvass(_)
         | Message::CanvassAnswer(_)
         | Message::CatchUpAsk(_) => 0,
+        Message::Transfer(transfer) => transfer.body.len(),
     };
     FIXED_BYTES + carried
 }

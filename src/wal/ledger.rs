@@ -10,12 +10,14 @@
 //!
 //! Deliberately absent: any guess. Whatever else is found is damage, and nobody votes from it.
 
+use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use super::group::{self, Flaw};
-use crate::paxos::{AcceptorState, Ballot, Record};
+use crate::paxos::{AcceptorState, Ballot, Record, Slot};
 
 /// What a log holds at least; told beside it, so that a loss is noticed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,12 +37,15 @@ impl Mark {
 }
 
 /// How a log goes on: where it stands, and what its values are sealed with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ledger {
     fingerprint: u32,
     /// The number of the first value that is still held.
     first: u64,
     mark: Mark,
+    /// The commits that are held: the number of the first value of each, and the slot above all
+    /// that it speaks of.
+    commits: VecDeque<(u64, Slot)>,
 }
 
 /// What one commit writes.
@@ -79,7 +84,7 @@ pub(crate) enum Fault {
 impl Ledger {
     /// The ledger of a store in which nothing is written.
     pub(crate) fn fresh(fingerprint: u32) -> Ledger {
-        Ledger { fingerprint, first: 0, mark: Mark::default() }
+        Ledger { fingerprint, first: 0, mark: Mark::default(), commits: VecDeque::new() }
     }
 
     /// Where the log stands when everything that [`write`](Ledger::write) gave is on disk.
@@ -89,15 +94,58 @@ impl Ledger {
 
     /// Lays out a commit.
     pub(crate) fn write(&mut self, records: &[Record]) -> Writing {
-        let first = self.mark.next;
-        let values = group::lay_out(records, first, self.fingerprint);
+        let (first, held) = (self.mark.next, self.first);
+        self.commits.push_back((first, end_of(records)));
+        let records = self.trim(records);
+        let values = group::lay_out(&records, first, self.fingerprint);
         self.mark.next += values.len() as u64;
-        let held = self.first;
-        for record in records {
-            self.mark.promised = self.mark.promised.max(promised_by(record));
-            self.first = self.first.max(first_after(record));
-        }
+        let promised = records.iter().filter_map(promised_by).max();
+        self.mark.promised = self.mark.promised.max(promised);
         Writing { first, values, trimmed: held..self.first }
+    }
+
+    /// Lets go of the oldest commits that speak of nothing but trimmed slots, and says in the
+    /// record of the trim where the log begins now. A commit goes only with all before it, and the
+    /// one that says so stays.
+    fn trim<'r>(&mut self, records: &'r [Record]) -> Cow<'r, [Record]> {
+        let Some(trimmed) = records.iter().filter_map(trimmed_below).max() else {
+            return Cow::Borrowed(records);
+        };
+        while self.commits.len() > 1
+            && self.commits.pop_front_if(|(_, end)| *end <= trimmed).is_some()
+        {}
+        self.first = self.commits.front().map_or(self.mark.next, |(number, _)| *number);
+        let mut records = records.to_vec();
+        for record in &mut records {
+            if let Record::Trimmed { first_record, .. } = record {
+                *first_record = self.first;
+            }
+        }
+        Cow::Owned(records)
+    }
+}
+
+/// The slot above all that these records speak of.
+fn end_of(records: &[Record]) -> Slot {
+    let end = |record: &Record| match record {
+        Record::Accepted(run) => run.end(),
+        Record::Learned { first, commands } => first.plus(commands.len() as u64),
+        Record::Promised(_)
+        | Record::Decided(_)
+        | Record::Incarnation { .. }
+        | Record::Trimmed { .. } => Slot(0),
+    };
+    records.iter().map(end).max().unwrap_or_default()
+}
+
+fn trimmed_below(record: &Record) -> Option<Slot> {
+    match record {
+        Record::Trimmed { below, .. } => Some(*below),
+        Record::Promised(_)
+        | Record::Accepted(_)
+        | Record::Learned { .. }
+        | Record::Decided(_)
+        | Record::Incarnation { .. } => None,
     }
 }
 
@@ -150,6 +198,7 @@ pub(crate) fn read<V: AsRef<[u8]>>(
         return Err(Fault::Damaged(format!("values {first}..{whole_from} are missing")));
     }
     groups.retain(|(number, _)| *number >= first);
+    let commits = groups.iter().map(|(number, records)| (*number, end_of(records))).collect();
     let numbered = |(number, records): (u64, Vec<Record>)| {
         records.into_iter().map(move |record| (number, record))
     };
@@ -158,7 +207,7 @@ pub(crate) fn read<V: AsRef<[u8]>>(
     if promised < written.promised {
         return Err(Fault::Damaged("it has lost a promise that left this node".to_owned()));
     }
-    let ledger = Ledger { fingerprint, first, mark: Mark { next, promised } };
+    let ledger = Ledger { fingerprint, first, mark: Mark { next, promised }, commits };
     Ok(Reading { records, ledger, torn, left: lowest..first })
 }
 

@@ -362,7 +362,9 @@ fn a_group_that_is_not_whole_is_cut_and_reported() {
 fn deletes_that_a_crash_interrupted_are_finished() {
     let trim = |first_record| Record::Trimmed {
         below: Slot(60_000),
+        mark: Slot(60_000),
         promised: Some(ballot(1, 2)),
+        chain: None,
         incarnations: Vec::new(),
         first_record,
     };

@@ -182,4 +182,35 @@ pub struct NodeStatus {
     pub outstanding: u64,
     /// The rolling hash over all it has applied.
     pub digest: Digest,
+    /// What lies below is gone from its log: a snapshot holds it.
+    pub trimmed: Slot,
+    /// What it gets from another, in place of a log that is gone there.
+    pub transfer: Option<Transfer>,
+}
+
+/// A snapshot and an archive on their way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transfer {
+    /// Who sends.
+    pub from: NodeId,
+    /// Entries of the archive that came.
+    pub done: u64,
+    /// Entries that are still to come.
+    pub to_come: u64,
+    /// Milliseconds since it began.
+    pub millis: u64,
+}
+
+impl Transfer {
+    /// Entries a second so far.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        self.done as f64 * 1000.0 / self.millis.max(1) as f64
+    }
+
+    /// Seconds until all of it is there, if it goes on as so far.
+    #[must_use]
+    pub fn seconds_left(&self) -> Option<f64> {
+        (self.done > 0).then(|| self.to_come as f64 / self.rate())
+    }
 }

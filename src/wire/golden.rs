@@ -88,7 +88,7 @@ fn messages(album: &mut Album) {
     let accepted = vec![PValue { ballot, slot: Slot(9), command: Command::Noop }];
     let (mark, watermark, decided) = (Slot(8), Slot(10), Slot(12));
     let commands = vec![Command::Noop, Command::Request(request())];
-    let all: [Message; 13] = [
+    let all: [Message; 14] = [
         Prepare { ballot }.into(),
         Promise { ballot, mark, accepted_in: Some(BALLOT), accepted, seal: seal() }.into(),
         Preempted { refused: ballot, promised: ballot }.into(),
@@ -101,7 +101,8 @@ fn messages(album: &mut Album) {
         Canvass { round, decided }.into(),
         CanvassAnswer { round, yes: true, promised: None, decided, incarnation: STORE }.into(),
         CatchUpAsk { from: Slot(9) }.into(),
-        CatchUp { first: Slot(9), commands, decided }.into(),
+        CatchUp { first: Slot(9), commands, decided, trimmed: Slot(2) }.into(),
+        Transfer { body: Bytes::from_static(b"of nodes") }.into(),
     ];
     for message in all {
         let name = format!("message {}", name_of_message(&message));
@@ -124,14 +125,17 @@ fn name_of_message(message: &Message) -> &'static str {
         | Message::Canvass(_)
         | Message::CanvassAnswer(_)
         | Message::CatchUpAsk(_)
-        | Message::CatchUp(_) => message.kind(),
+        | Message::CatchUp(_)
+        | Message::Transfer(_) => message.kind(),
     }
 }
 
 fn records(album: &mut Album) {
     let trimmed = Record::Trimmed {
         below: Slot(4),
+        mark: Slot(5),
         promised: Some(BALLOT),
+        chain: Some(Chain { ballot: BALLOT, from: Slot(2), end: Slot(9) }),
         incarnations: vec![(NodeId(0), STORE)],
         first_record: 17,
     };
@@ -276,5 +280,7 @@ fn status(role: Role) -> NodeStatus {
         catching_up: true,
         outstanding: 4,
         digest: DIGEST,
+        trimmed: Slot(3),
+        transfer: Some(super::client::Transfer { from: NODE, done: 5, to_come: 7, millis: 9 }),
     }
 }

@@ -67,6 +67,8 @@ impl Script {
             "read" => self.turn(words, |word| Ok(Input::Read(ReadId(word.parse()?)))),
             "reset" => self.turn(words, |word| Ok(Input::Reset(node(word)?))),
             "skip" => self.turn(words, |word| Ok(Input::Skip(word.parse()?))),
+            "trim" => self.turn(words, |word| Ok(Input::Trim(Slot(word.parse()?)))),
+            "install" => self.turn(words, |word| Ok(Input::Install(Slot(word.parse()?)))),
             "heal" => {
                 let node = node(first(words)?)?;
                 Ok(self.rig.turn(node, vec![Input::Heal]))

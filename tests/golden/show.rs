@@ -78,8 +78,15 @@ fn message(message: &Message) -> String {
         }
         Message::CatchUpAsk(m) => format!("from {}", m.from),
         Message::CatchUp(m) => {
-            format!("from {} [{}] decided {}", m.first, commands(&m.commands), m.decided)
+            let trimmed = if m.trimmed == Slot(0) {
+                String::new()
+            } else {
+                format!(" trimmed below {}", m.trimmed)
+            };
+            let (first, decided) = (m.first, m.decided);
+            format!("from {first} [{}] decided {decided}{trimmed}", commands(&m.commands))
         }
+        Message::Transfer(m) => format!("{} bytes", m.body.len()),
     };
     format!("{kind} {rest}")
 }
@@ -107,6 +114,8 @@ fn notice(notice: &Notice) -> String {
             format!("rejected {}{number}: {}", letter(*client), rejection(why))
         }
         Notice::ReadReady(read, index) => format!("read {} may see all below {index}", read.0),
+        Notice::Stranded(peer) => format!("stranded: {peer} has trimmed what is missing"),
+        Notice::Transfer(peer, body) => format!("{peer} says {} bytes", body.len()),
         Notice::ReadRejected(read, why) => format!("read {} rejected: {}", read.0, rejection(why)),
     }
 }
@@ -138,6 +147,9 @@ pub(super) fn inputs(node: NodeId, inputs: &[Input]) -> String {
             Input::Flush => "flush".to_owned(),
             Input::Skip(count) => format!("skip            {count}"),
             Input::Heal => "heal".to_owned(),
+            Input::Trim(below) => format!("trim            below {below}"),
+            Input::Install(below) => format!("install         below {below}"),
+            Input::Transfer(to, body) => format!("transfer        {} bytes to {to}", body.len()),
         };
         writeln!(out, "{who}  {what}").expect("a string takes all");
     }

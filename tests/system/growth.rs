@@ -6,7 +6,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use indelible::paxos::{
-    Ballot, ClientId, Command, Incarnation, NodeId, Record, Request, RequestNumber, Run, Slot, Wal,
+    AcceptorState, Ballot, ClientId, Command, Incarnation, NodeId, Record, Request, RequestNumber,
+    Run, Slot, Wal,
 };
 use indelible::wal::{Identity, Options, Store};
 use libtest_mimic::{Failed, Trial};
@@ -44,8 +45,7 @@ fn flat() -> Result<(), Failed> {
     for batch in 0..batches {
         let mut records = vec![accepted(batch * BATCH)];
         if batch % (HELD_BYTES / batch_bytes) == 0 {
-            let here = (batch * BATCH, store.next_value());
-            records.extend(trim.replace(here).map(trimmed));
+            records.extend(trim.replace(batch * BATCH).map(trimmed));
         }
         store.commit(&records)?;
         if (batch + 1) % (batches / LOOKS) == 0 {
@@ -68,9 +68,8 @@ fn ballot() -> Ballot {
     Ballot { round: 1, node: NodeId(0), incarnation: Incarnation(1) }
 }
 
-fn trimmed((below, first_record): (u64, u64)) -> Record {
-    let (promised, below) = (Some(ballot()), Slot(below));
-    Record::Trimmed { below, promised, incarnations: Vec::new(), first_record }
+fn trimmed(below: u64) -> Record {
+    AcceptorState::replay([Record::Promised(ballot())]).trim(Slot(below))
 }
 
 fn accepted(slot: u64) -> Record {

@@ -73,8 +73,8 @@ trait Log {
 /// again.
 struct StoreLog {
     store: Store,
-    /// The slot and the value from which the next trim keeps.
-    keep: Option<(u64, u64)>,
+    /// The slot from which the next trim keeps.
+    keep: Option<u64>,
 }
 
 /// Acceptances between two trims: fewer than a life makes.
@@ -95,9 +95,8 @@ impl StoreLog {
 impl Log for StoreLog {
     fn append(&mut self, number: u64) {
         let mut records = vec![accepted(number)];
-        if self.keep.is_none_or(|(slot, _)| number >= slot + KEPT) {
-            let here = (number, self.store.next_value());
-            records.extend(self.keep.replace(here).map(trimmed));
+        if self.keep.is_none_or(|slot| number >= slot + KEPT) {
+            records.extend(self.keep.replace(number).map(trimmed));
         }
         self.store.commit(&records).expect("committed");
     }
@@ -110,9 +109,8 @@ impl Log for StoreLog {
     }
 }
 
-fn trimmed((below, first_record): (u64, u64)) -> Record {
-    let (promised, below) = (Some(ballot()), Slot(below));
-    Record::Trimmed { below, promised, incarnations: Vec::new(), first_record }
+fn trimmed(below: u64) -> Record {
+    AcceptorState::replay([Record::Promised(ballot())]).trim(Slot(below))
 }
 
 fn ballot() -> Ballot {
