@@ -9,7 +9,7 @@
 //!
 //! ```
 //! use indelible::{client::Client, cluster::Cluster, local::ports::Ports, paxos::*, rsm::*};
-//! use indelible::{server, wal};
+//! use indelible::{node::Storage, server, wal};
 //!
 //! struct Counter(u64);
 //!
@@ -38,7 +38,7 @@
 //!     let (path, incarnation) = (folder.path().join(node.to_string()), Incarnation(1));
 //!     let identity = wal::Identity::new("counter", node, incarnation);
 //!     wal::Store::format(&path, &identity, wal::Options { ballast_bytes: 0 })?;
-//!     let (cluster, store) = (cluster.clone(), wal::Store::open(&path)?);
+//!     let (cluster, store) = (cluster.clone(), Storage::open(&path)?);
 //!     let options = server::Options::new(node, incarnation);
 //!     tokio::spawn(async move {
 //!         server::run(&cluster, options, store, Counter(0), std::future::pending()).await

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use crate::cluster;
 use crate::local;
+use crate::node;
 use crate::server;
 use crate::transport::listener;
 use crate::wal;
@@ -134,7 +135,7 @@ impl From<local::Error> for Failure {
 impl From<server::Error<wal::Error>> for Failure {
     fn from(error: server::Error<wal::Error>) -> Failure {
         match error {
-            server::Error::Log(error) => Failure::from(error),
+            server::Error::Node(error) => Failure::from(error),
             server::Error::Listen(listener::Error::Unknown(..)) => {
                 Failure::new(Status::Config, error)
             }
@@ -142,6 +143,15 @@ impl From<server::Error<wal::Error>> for Failure {
             server::Error::LogFile(error) => Failure::from(error),
             server::Error::Stranger(_) => Failure::new(Status::Config, error),
             server::Error::System(error) => Failure::system(&error),
+        }
+    }
+}
+
+impl From<node::Error<wal::Error>> for Failure {
+    fn from(error: node::Error<wal::Error>) -> Failure {
+        match error {
+            node::Error::Log(error) => Failure::from(error),
+            node::Error::Shelf(_) | node::Error::NoSnapshot(_) => Failure::new(Status::Disk, error),
         }
     }
 }

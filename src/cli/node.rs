@@ -9,6 +9,7 @@ use super::args::ClusterArgs;
 use super::exit::{Failure, Status};
 use super::lossy::LossArgs;
 use crate::local::tied;
+use crate::node::{Pace, Storage};
 use crate::paxos::{Incarnation, NodeId, Slot};
 use crate::server;
 use crate::services::chat::{self, Chat};
@@ -61,6 +62,16 @@ pub(super) struct NodeArgs {
     /// restarted node continues it, and refuses a file that is not its own
     #[arg(long, env = "INDELIBLE_LOG_FILE", value_name = "FILE")]
     log_file: Option<PathBuf>,
+    /// Take a snapshot each time so many slots are applied; the log is trimmed below the older of
+    /// the two that are kept. The same on all replicas, or a transfer cannot change its source
+    #[arg(long, env = "INDELIBLE_SNAPSHOT_SLOTS", value_name = "SLOTS")]
+    #[arg(default_value_t = Pace::default().snapshot_slots)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    snapshot_slots: u64,
+    /// Leave so many slots in the log below that, for replicas that lag
+    #[arg(long, env = "INDELIBLE_MARGIN_SLOTS", value_name = "SLOTS")]
+    #[arg(default_value_t = Pace::default().margin_slots)]
+    margin_slots: u64,
     /// Obey orders to fail: for test harnesses only
     #[arg(long, env = "INDELIBLE_ALLOW_FAULTS")]
     allow_faults: bool,
@@ -102,8 +113,8 @@ pub(super) fn run(args: NodeArgs) -> Result<(), Failure> {
     }
     let cluster = args.cluster.cluster()?;
     let node = NodeId(args.id);
-    let store = Store::open_as(&args.store, &cluster.name, node)?;
-    let recovery = store.recovery();
+    let storage = Storage::open_as(&args.store, &cluster.name, node)?;
+    let recovery = storage.wal.recovery();
     tracing::info!(
         node = args.id,
         records = recovery.records,
@@ -112,7 +123,7 @@ pub(super) fn run(args: NodeArgs) -> Result<(), Failure> {
         took_ms = recovery.took.as_millis() as u64,
         "recovered"
     );
-    let incarnation = store.identity().incarnation;
+    let incarnation = storage.wal.identity().incarnation;
     let log_file = args.log_file.map(|path| (path, chat::logged as server::LineOf));
     let options = server::Options {
         node,
@@ -121,10 +132,15 @@ pub(super) fn run(args: NodeArgs) -> Result<(), Failure> {
         skip_slots: args.skip_slot.iter().copied().map(Slot).collect(),
         log_file,
         loss: args.lossy.loss(),
+        pace: Pace {
+            snapshot_slots: args.snapshot_slots,
+            margin_slots: args.margin_slots,
+            ..Pace::default()
+        },
     };
     super::runtime()?.block_on(async {
         let stop = stopped().map_err(|error| Failure::system(&error))?;
-        Ok(server::run(&cluster, options, store, Chat, stop).await?)
+        Ok(server::run(&cluster, options, storage, Chat, stop).await?)
     })
 }
 

@@ -94,6 +94,8 @@ mod tests {
             catching_up: false,
             outstanding: 0,
             digest: Digest { slot: Slot(7), hash: 0 },
+            trimmed: Slot(0),
+            transfer: None,
         }
     }
 

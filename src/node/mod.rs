@@ -9,70 +9,30 @@
 //! **Architecture invariant:** synchronous, and free of clocks and sockets; everything that the
 //! simulator needs is here, and everything that is here runs in the simulator.
 
+mod event;
+mod keeping;
+mod recovery;
+mod storage;
+mod transfer;
+
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::paxos::{
-    ClientId, Command, Config, Effects, Envelope, Input, Network, NodeId, Notice, Persister,
-    ReadId, Rejection, Released, Replica, Request, RequestNumber, Slot, Wal,
+    ClientId, Command, Config, Effects, Input, Network, NodeId, Notice, Persister, ReadId,
+    Rejection, Released, Replica, Request, RequestNumber, Slot, Wal,
 };
-use crate::rsm::{Executor, Outcome, StateMachine};
+use crate::rsm::{Executor, Outcome, ShelfError, StateMachine};
 use crate::wire::client::{self, Entry, NodeStatus, Refusal, Role};
+use keeping::Keeping;
+use recovery::recover;
 
-/// Something that happened to a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A message from another node arrived.
-    Message(Envelope),
-    /// A client's request arrived.
-    Request(Request),
-    /// A linearizable read arrived.
-    Query {
-        /// Returned with the answer.
-        id: u64,
-        /// What the state machine gets.
-        body: Bytes,
-    },
-    /// The connection from a peer broke.
-    Reset(NodeId),
-    /// Time passed.
-    Tick {
-        /// Milliseconds since the last tick.
-        elapsed: u64,
-    },
-    /// Leave the next slots empty.
-    Skip(u64),
-    /// Fill the slots that were left empty.
-    Heal,
-}
-
-/// What a node has to say to its clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// The request waits here, at the leader, or was proposed already.
-    Queued(ClientId, RequestNumber),
-    /// The request was applied, now or earlier.
-    Reply {
-        /// Whose request.
-        client: ClientId,
-        /// Which.
-        number: RequestNumber,
-        /// In which slot.
-        slot: Slot,
-        /// What came of it.
-        outcome: client::Outcome,
-    },
-    /// The request was not taken.
-    Rejected(ClientId, RequestNumber, Refusal),
-    /// The answer to a query.
-    Answer {
-        /// The query's id.
-        id: u64,
-        /// The answer, or why there is none.
-        result: Result<Bytes, Refusal>,
-    },
-}
+pub use event::{Event, Output};
+pub use keeping::{Draft, Pace};
+pub use recovery::{Beside, Error, replay};
+pub use storage::Storage;
 
 /// A node: protocol, disk and state machine.
 #[derive(Clone, Debug)]
@@ -82,6 +42,10 @@ pub struct Node<W, M> {
     executor: Executor<M>,
     asked: BTreeMap<ReadId, Asked>,
     reads: u64,
+    keeping: Keeping,
+    /// What is stepped through before all else: a snapshot in force is told to the core before the
+    /// core can decide anything below it.
+    first: Vec<Input>,
 }
 
 /// What waits until a quorum has said that this node still leads.
@@ -94,22 +58,31 @@ enum Asked {
 }
 
 impl<W: Wal, M: StateMachine> Node<W, M> {
-    /// A node that goes on from what its log says: decided commands are applied again.
+    /// A node that goes on from its newest snapshot and what its log says above: decided commands
+    /// are applied again.
     ///
     /// # Errors
     ///
-    /// If the log cannot be read, or something acknowledged is missing or damaged.
-    pub fn open(config: Config, mut wal: W, machine: M) -> Result<Node<W, M>, W::Error> {
-        let state = wal.load()?;
-        let mut executor = Executor::new(machine);
-        let decided = state.votes(Slot(0)).take_while(|(slot, _)| *slot < state.mark());
-        for (slot, vote) in decided {
-            executor.apply(slot, &vote.command);
-        }
+    /// If log or archive cannot be read, or something acknowledged is missing or damaged.
+    pub fn open(
+        config: Config,
+        mut wal: W,
+        beside: Beside,
+        machine: M,
+    ) -> Result<Node<W, M>, Error<W::Error>> {
+        let state = wal.load().map_err(Error::Log)?;
+        let pace = beside.pace;
+        let (executor, newest) = recover(&state, beside, machine)?;
+        // A snapshot may be ahead of the mark: then it takes the place of the log up to there.
+        let first = match executor.applied() {
+            ahead if ahead > state.mark() => vec![Input::Install(ahead)],
+            _ => Vec::new(),
+        };
         let mut replica = Replica::recover(config, state);
         replica.note_applied(executor.applied(), executor.checkpoint());
-        let persister = Persister::new(wal);
-        Ok(Node { replica, persister, executor, asked: BTreeMap::new(), reads: 0 })
+        let keeping = Keeping::new(pace, newest);
+        let (persister, asked) = (Persister::new(wal), BTreeMap::new());
+        Ok(Node { replica, persister, executor, asked, reads: 0, keeping, first })
     }
 
     /// Does everything that these events ask for: one commit for all of it. What the node says to
@@ -117,28 +90,30 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
     ///
     /// # Errors
     ///
-    /// The log's: final. The node must stop, and say nothing more.
+    /// The log's or the archive's: final. The node must stop, and say nothing more.
     pub fn handle(
         &mut self,
         events: impl IntoIterator<Item = Event>,
         network: &mut impl Network,
-    ) -> Result<Vec<Output>, W::Error> {
+    ) -> Result<Vec<Output>, Error<W::Error>> {
         let mut outputs = Vec::new();
-        let mut inputs: Vec<Input> = Vec::new();
+        let mut inputs = Vec::new();
         for event in events {
-            inputs.extend(self.admit(event, &mut outputs));
+            inputs.extend(self.admit(event, &mut outputs)?);
         }
+        inputs.splice(0..0, self.first.drain(..));
         loop {
             let effects = self.step_all(inputs);
-            let mut released = self.commit(effects, network)?;
+            let mut released = self.commit(effects, network).map_err(Error::Log)?;
             let own = released.take_loopback(self.replica.config().node);
             let notices = released.take_notices();
             network.send(released);
-            self.apply(notices, &mut outputs);
-            if own.is_empty() {
+            inputs = self.apply(notices, &mut outputs)?;
+            inputs.extend(own.into_iter().map(Input::Message));
+            if inputs.is_empty() {
+                self.shelve()?;
                 return Ok(outputs);
             }
-            inputs = own.into_iter().map(Input::Message).collect();
         }
     }
 
@@ -173,16 +148,27 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
     }
 
     /// Turns an event into an input of the core, or answers it at once.
-    fn admit(&mut self, event: Event, outputs: &mut Vec<Output>) -> Option<Input> {
-        match event {
-            Event::Message(envelope) => Some(Input::Message(envelope)),
-            Event::Request(request) => self.admit_request(request, outputs),
-            Event::Query { id, body } => Some(self.ask(Asked::Query(id, body))),
-            Event::Reset(node) => Some(Input::Reset(node)),
-            Event::Tick { elapsed } => Some(Input::Tick { elapsed }),
-            Event::Skip(count) => Some(Input::Skip(count)),
-            Event::Heal => Some(Input::Heal),
-        }
+    fn admit(
+        &mut self,
+        event: Event,
+        outputs: &mut Vec<Output>,
+    ) -> Result<Vec<Input>, Arc<ShelfError>> {
+        Ok(match event {
+            Event::Message(envelope) => vec![Input::Message(envelope)],
+            Event::Request(request) => Vec::from_iter(self.admit_request(request, outputs)),
+            Event::Query { id, body } => vec![self.ask(Asked::Query(id, body))],
+            Event::Reset(node) => vec![Input::Reset(node)],
+            Event::Tick { elapsed } => {
+                let asked = self.tick_keeping(elapsed);
+                [Input::Tick { elapsed }].into_iter().chain(asked).collect()
+            }
+            Event::Skip(count) => vec![Input::Skip(count)],
+            Event::Heal => vec![Input::Heal],
+            Event::Kept(slot, older) => {
+                self.on_kept(slot, older, outputs)?;
+                Vec::new()
+            }
+        })
     }
 
     /// Something that may be answered once a quorum has said that this node still leads.
@@ -221,22 +207,34 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         }
     }
 
-    fn apply(&mut self, notices: Vec<Notice>, outputs: &mut Vec<Output>) {
+    /// Does what the core tells, and says what it is to be told in turn.
+    fn apply(
+        &mut self,
+        notices: Vec<Notice>,
+        outputs: &mut Vec<Output>,
+    ) -> Result<Vec<Input>, Arc<ShelfError>> {
+        let mut inputs = Vec::new();
         for notice in notices {
             match notice {
-                Notice::Decided(slot, command) => self.apply_slot(slot, &command, outputs),
+                Notice::Decided(slot, command) => self.take_decided(slot, command, outputs)?,
                 Notice::Queued(client, number) => outputs.push(Output::Queued(client, number)),
                 Notice::Rejected(client, number, why) => {
                     outputs.push(Output::Rejected(client, number, refusal(why)));
                 }
                 Notice::ReadReady(read, index) => {
-                    assert!(self.executor.applied() >= index, "a read sees all up to its index");
-                    self.answer(read, None, outputs);
+                    // A snapshot on its way to the disk holds up what is decided meanwhile.
+                    let is_late = self.executor.applied() < index;
+                    self.answer(read, is_late.then_some(Rejection::Busy), outputs);
                 }
                 Notice::ReadRejected(read, why) => self.answer(read, Some(why), outputs),
+                Notice::Stranded(peer) => self.on_stranded(peer),
+                Notice::Transfer(from, body) => {
+                    inputs.extend(self.on_transfer(from, &body, outputs)?);
+                }
             }
         }
         self.replica.note_applied(self.executor.applied(), self.executor.checkpoint());
+        Ok(inputs)
     }
 
     fn apply_slot(&mut self, slot: Slot, command: &Command, outputs: &mut Vec<Output>) {
@@ -289,6 +287,8 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
             catching_up: replica.is_behind(),
             outstanding: replica.outstanding() as u64,
             digest: self.executor.digest(),
+            trimmed: replica.state().trimmed(),
+            transfer: self.transfer(),
         }
     }
 
@@ -308,16 +308,15 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
     /// there is any; and the slot where the next page begins.
     #[must_use]
     pub fn entries(&self, from: Slot, bytes_max: usize) -> (Slot, Vec<Entry>) {
-        let mut page = Vec::new();
-        let mut bytes = 0;
-        for (slot, body) in self.executor.archive().from(from) {
-            bytes += body.len() + size_of::<Entry>();
-            if bytes > bytes_max && !page.is_empty() {
-                return (slot, page);
-            }
-            page.push(Entry { slot, body: body.clone() });
-        }
-        (self.applied().max(from), page)
+        let archive = self.executor.archive();
+        let end = self.applied();
+        let mut page = archive.page(from, bytes_max);
+        // What a transfer has brought is not in force yet.
+        page.retain(|(slot, _)| *slot < end);
+        let next = page.last().map_or(end, |(slot, _)| slot.next());
+        let is_last = page.is_empty() || next >= archive.extent().end;
+        let next = if is_last { end.max(from) } else { next };
+        (next, page.into_iter().map(|(slot, body)| Entry { slot, body }).collect())
     }
 
     /// The protocol's state, for tests and the simulator.

@@ -1,51 +1,137 @@
 //! The archive: what a service keeps for ever, append-only and keyed by slot.
 //!
-//! Entries never change, so that a transfer can stream them while the node works on. Kept in memory
-//! for now, and rebuilt from the log at a restart.
+//! Entries never change, so that a transfer can stream them while the node works on. They lie on a
+//! [`Shelf`]; what was appended last waits in memory until the node writes it there, so that
+//! applying a command never fails and never waits. A fault of the shelf that comes up where nobody
+//! can be told, in the middle of a query, is kept and told at the next [`check`](Archive::check).
+
+use std::cell::RefCell;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::shelf::{Extent, MemoryShelf, Shelf, ShelfError};
 use crate::paxos::Slot;
 
 /// An append-only list of entries, at most one a slot, ascending.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Archive {
-    entries: Vec<(Slot, Bytes)>,
+    shelf: Box<dyn Shelf>,
+    /// What is not on the shelf yet, ascending.
+    tail: Vec<(Slot, Bytes)>,
+    /// Of the shelf and the tail.
+    extent: Extent,
+    fault: RefCell<Option<Arc<ShelfError>>>,
+}
+
+/// What an entry counts beside its body: it takes room on the wire, too.
+const ENTRY_BYTES: usize = 24;
+
+impl Clone for Box<dyn Shelf> {
+    fn clone(&self) -> Box<dyn Shelf> {
+        self.clone_box()
+    }
+}
+
+impl Default for Archive {
+    /// An empty one, in memory.
+    fn default() -> Archive {
+        Archive::on(Box::new(MemoryShelf::default()))
+    }
 }
 
 impl Archive {
+    /// The archive that lies on this shelf.
+    #[must_use]
+    pub fn on(shelf: Box<dyn Shelf>) -> Archive {
+        let extent = shelf.extent();
+        Archive { shelf, tail: Vec::new(), extent, fault: RefCell::new(None) }
+    }
+
     /// Adds the entry of a slot. Repeating the last one changes nothing.
     ///
     /// # Panics
     ///
     /// If a later slot has an entry already: commands are applied in slot order.
     pub fn append(&mut self, slot: Slot, body: Bytes) {
-        match self.entries.last() {
-            Some((last, _)) if *last == slot => (),
-            Some((last, _)) => {
-                assert!(*last < slot, "the archive grows in slot order");
-                self.entries.push((slot, body));
-            }
-            None => self.entries.push((slot, body)),
+        if self.extent.entries > 0 && slot.next() == self.extent.end {
+            return;
         }
+        assert!(slot >= self.extent.end, "the archive grows in slot order");
+        self.extent = self.extent.then(slot, &body);
+        self.tail.push((slot, body));
     }
 
-    /// The entries from a slot on, ascending.
-    pub fn from(&self, slot: Slot) -> impl Iterator<Item = (Slot, &Bytes)> {
-        let start = self.entries.partition_point(|(at, _)| *at < slot);
-        self.entries[start..].iter().map(|(at, body)| (*at, body))
-    }
-
-    /// How many entries there are.
+    /// The entries from a slot on, ascending: of at most so many bytes, but one at least if there
+    /// is any.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.entries.len()
+    pub fn page(&self, from: Slot, bytes_max: usize) -> Vec<(Slot, Bytes)> {
+        let mut page = match self.shelf.page(from, bytes_max) {
+            Ok(page) => page,
+            Err(error) => {
+                *self.fault.borrow_mut() = Some(Arc::new(error));
+                return Vec::new();
+            }
+        };
+        let end = page.last().map(|(slot, _)| slot.next());
+        if end.is_none_or(|end| end == self.shelf.extent().end) {
+            let start = self.tail.partition_point(|(slot, _)| *slot < from);
+            page.extend(self.tail[start..].iter().cloned());
+        }
+        let mut bytes = 0;
+        let fits = page.iter().take_while(|(_, body)| {
+            bytes += body.len() + ENTRY_BYTES;
+            bytes <= bytes_max
+        });
+        let fits = fits.count().max(1);
+        page.truncate(fits);
+        page
     }
 
-    /// Whether there are none.
+    /// How far it goes.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+    pub fn extent(&self) -> Extent {
+        self.extent
+    }
+
+    /// Bytes of bodies that are not on the shelf yet.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> u64 {
+        self.extent.bytes - self.shelf.extent().bytes
+    }
+
+    /// Whether every page since the last time could be read.
+    ///
+    /// # Errors
+    ///
+    /// The shelf's: final.
+    pub fn check(&mut self) -> Result<(), Arc<ShelfError>> {
+        self.fault.take().map_or(Ok(()), Err)
+    }
+
+    /// Puts on the shelf what is not there yet.
+    ///
+    /// # Errors
+    ///
+    /// The shelf's: final.
+    pub fn flush(&mut self) -> Result<(), Arc<ShelfError>> {
+        if !self.tail.is_empty() {
+            self.shelf.append(&self.tail)?;
+            self.tail.clear();
+        }
+        Ok(())
+    }
+
+    /// Goes back to this extent: what lies above is no more.
+    ///
+    /// # Errors
+    ///
+    /// The shelf's: final.
+    pub fn cut(&mut self, to: Extent) -> Result<(), Arc<ShelfError>> {
+        self.flush()?;
+        self.shelf.cut(to)?;
+        self.extent = to;
+        Ok(())
     }
 }
 
@@ -58,10 +144,22 @@ mod tests {
         let mut archive = Archive::default();
         for slot in [2, 5, 5, 9] {
             archive.append(Slot(slot), Bytes::from(slot.to_string()));
+            if slot == 5 {
+                archive.flush().expect("memory takes all");
+            }
         }
-        let slots = |from| archive.from(Slot(from)).map(|(slot, _)| slot.0).collect::<Vec<_>>();
-        assert_eq!(slots(0), [2, 5, 9]);
-        assert_eq!(slots(3), [5, 9]);
-        assert_eq!(slots(10), [0; 0]);
+        let slots = |archive: &Archive, from, bytes| {
+            let page = archive.page(Slot(from), bytes);
+            page.into_iter().map(|(slot, _)| slot.0).collect::<Vec<_>>()
+        };
+        assert_eq!(slots(&archive, 0, 100), [2, 5, 9]);
+        assert_eq!(slots(&archive, 3, 100), [5, 9]);
+        assert_eq!(slots(&archive, 10, 100), [0; 0]);
+        assert_eq!(slots(&archive, 0, 2 * (ENTRY_BYTES + 1)), [2, 5]);
+        assert_eq!(slots(&archive, 6, 0), [9], "one at least");
+        let whole = archive.extent();
+        archive.append(Slot(11), Bytes::from_static(b"more"));
+        archive.cut(whole).expect("memory takes all");
+        assert_eq!(slots(&archive, 0, 100), [2, 5, 9]);
     }
 }

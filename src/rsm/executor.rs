@@ -6,6 +6,7 @@ use super::archive::Archive;
 use super::hash::Rolling;
 use super::machine::StateMachine;
 use super::sessions::{Outcome, Sessions};
+use super::snapshot::Snapshot;
 use crate::paxos::{ClientId, Command, Digest, RequestNumber, Slot};
 
 /// A state machine with its sessions, its archive, and how far it has come.
@@ -34,11 +35,17 @@ pub struct Applied {
 pub const CHECKPOINT_SLOTS: u64 = 1000;
 
 impl<M: StateMachine> Executor<M> {
-    /// A machine that has applied nothing.
+    /// A machine that has applied nothing, with its archive in memory.
     pub fn new(machine: M) -> Executor<M> {
+        Executor::on(machine, Archive::default())
+    }
+
+    /// A machine that has applied nothing, and this archive, which holds nothing either, or is yet
+    /// to be cut by a [`restore`](Executor::restore).
+    pub fn on(machine: M, archive: Archive) -> Executor<M> {
         Executor {
             machine,
-            archive: Archive::default(),
+            archive,
             sessions: Sessions::default(),
             applied: Slot(0),
             hash: Rolling::default(),
@@ -65,6 +72,28 @@ impl<M: StateMachine> Executor<M> {
         self.applied = slot.next();
         self.hash_slot(slot, command, applied.as_ref());
         applied
+    }
+
+    /// What all that was applied led to.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            applied: self.applied,
+            hash: self.hash.value(),
+            checkpoint: self.checkpoint,
+            archive: self.archive.extent(),
+            sessions: self.sessions.clone(),
+            machine: Bytes::from(self.machine.snapshot()),
+        }
+    }
+
+    /// Goes on from a snapshot. The archive is left as it is: it must hold what the snapshot names.
+    pub fn restore(&mut self, snapshot: &Snapshot) {
+        self.machine.restore(&snapshot.machine);
+        self.sessions = snapshot.sessions.clone();
+        self.applied = snapshot.applied;
+        self.hash = Rolling::from_value(snapshot.hash);
+        self.checkpoint = snapshot.checkpoint;
     }
 
     /// Answers a question from the state as it is.
@@ -101,6 +130,11 @@ impl<M: StateMachine> Executor<M> {
     #[must_use]
     pub fn archive(&self) -> &Archive {
         &self.archive
+    }
+
+    /// The archive, for the node that keeps it.
+    pub fn archive_mut(&mut self) -> &mut Archive {
+        &mut self.archive
     }
 
     /// The state machine.

@@ -9,6 +9,7 @@ pub mod hash;
 pub mod machine;
 pub mod sessions;
 pub mod shelf;
+pub mod snapshot;
 
 pub use archive::Archive;
 pub use executor::{Applied, Executor};
@@ -16,3 +17,4 @@ pub use hash::Rolling;
 pub use machine::StateMachine;
 pub use sessions::{Outcome, Sessions};
 pub use shelf::{Extent, Keep, Kept, MemoryShelf, Shelf, ShelfError};
+pub use snapshot::Snapshot;

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::paxos::{ClientId, Request, RequestNumber, Slot};
 
@@ -14,12 +15,12 @@ use crate::paxos::{ClientId, Request, RequestNumber, Slot};
 pub const REPLIES_MAX: usize = 1024;
 
 /// The sessions of all clients.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sessions {
     table: BTreeMap<ClientId, Session>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Session {
     last: u64,
     /// Milliseconds of silence after which it may be ended; 0 is never.

@@ -12,8 +12,9 @@ use tokio::sync::{mpsc, watch};
 use super::Progress;
 use super::bomb::Ways;
 use super::jobs::{Job, Waiting};
+use super::keeper;
 use super::line::Line;
-use crate::node::{Event, Node, Output};
+use crate::node::{self, Event, Node, Output};
 use crate::paxos::{Ballot, ClientId, NodeId, Tenure, Wal};
 use crate::rsm::StateMachine;
 use crate::transport::outgoing::Outgoing;
@@ -38,6 +39,7 @@ pub(super) const PAGE_BYTES: usize = 256 << 10;
 /// The node, its clock and those who wait for its answers.
 pub(super) struct Drive<W, M> {
     node: Node<W, M>,
+    keeper: keeper::Desk,
     ways: Ways,
     publish: watch::Sender<Progress>,
     routes: BTreeMap<ClientId, Line>,
@@ -51,17 +53,20 @@ pub(super) struct Drive<W, M> {
     view: Option<Ballot>,
     /// The leadership that the log tells of.
     tenure: Option<Tenure>,
+    /// The transfer that the log tells of: from whom.
+    transfer: Option<NodeId>,
 }
 
 impl<W: Wal, M: StateMachine> Drive<W, M> {
     pub(super) fn new(
-        node: Node<W, M>,
+        (node, keeper): (Node<W, M>, keeper::Desk),
         peers: Vec<(NodeId, Outgoing)>,
         publish: watch::Sender<Progress>,
         election: Duration,
     ) -> Drive<W, M> {
         Drive {
             node,
+            keeper,
             ways: Ways::new(peers),
             publish,
             routes: BTreeMap::new(),
@@ -73,6 +78,7 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
             is_settled: false,
             view: None,
             tenure: None,
+            transfer: None,
         }
     }
 
@@ -80,7 +86,7 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
     pub(super) fn run(
         mut self,
         mut inbox: mpsc::UnboundedReceiver<Waiting>,
-    ) -> Result<(), W::Error> {
+    ) -> Result<(), node::Error<W::Error>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime.expect("a timer needs nothing that can be refused");
         let mut turn = Vec::with_capacity(TURN_MAX);
@@ -89,22 +95,26 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
                 tokio::time::timeout(self.tick, inbox.recv_many(&mut turn, TURN_MAX)).await
             });
             match waited {
-                Ok(0) => return self.node.settle(),
+                Ok(0) => return self.settle(),
                 Ok(_) => (),
                 Err(_) if !self.is_settled => {
-                    self.node.settle()?;
+                    self.settle()?;
                     self.is_settled = true;
                 }
                 Err(_) => (),
             }
             if self.turn(&mut turn)? {
-                return self.node.settle();
+                return self.settle();
             }
         }
     }
 
+    fn settle(&mut self) -> Result<(), node::Error<W::Error>> {
+        self.node.settle().map_err(node::Error::Log)
+    }
+
     /// Handles what was gathered. Whether that was the last of it.
-    fn turn(&mut self, turn: &mut Vec<Waiting>) -> Result<bool, W::Error> {
+    fn turn(&mut self, turn: &mut Vec<Waiting>) -> Result<bool, node::Error<W::Error>> {
         let mut events = Vec::with_capacity(turn.len() + 1);
         let mut later = Vec::new();
         events.extend(self.tick());
@@ -129,6 +139,7 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
                     events.push(Event::Heal);
                     later.push(Job::Order(Order::Heal, done));
                 }
+                Job::Fail(error) => return Err(error.into()),
                 Job::Stop => stop = true,
                 Job::Order(..) | Job::Page(..) | Job::Status(_) | Job::Gone(_) => later.push(job),
             }
@@ -139,6 +150,7 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
             self.answer(outputs);
             self.log_view();
             self.log_tenure();
+            self.log_transfer();
         }
         self.publish();
         for job in later {
@@ -176,7 +188,7 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
                     self.routes.remove(&client);
                 }
             }
-            Job::Event(_) | Job::Request(..) | Job::Query(..) | Job::Stop => (),
+            Job::Event(_) | Job::Request(..) | Job::Query(..) | Job::Fail(_) | Job::Stop => (),
         }
     }
 
@@ -203,6 +215,10 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
                 }
                 Output::Rejected(client, number, why) => {
                     (client, FromNode::Rejected { number, why })
+                }
+                Output::Draft(draft) => {
+                    self.keeper.hand_in(draft);
+                    continue;
                 }
                 Output::Answer { id, result } => {
                     if let Some((id, reply)) = self.queries.remove(&id) {
@@ -253,6 +269,26 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
             None => tracing::info!("leads no more"),
         }
         self.tenure = tenure;
+    }
+
+    /// Says in the log when this node begins to get a snapshot from another, and when that is over.
+    fn log_transfer(&mut self) {
+        let transfer = self.node.transfer();
+        let source = transfer.map(|transfer| transfer.from);
+        if source == self.transfer {
+            return;
+        }
+        match source {
+            Some(NodeId(from)) => tracing::info!(
+                from,
+                "what is missing here is gone from the log of node {from}: its snapshot comes"
+            ),
+            None => {
+                let (below, applied) = (self.node.replica().state().trimmed(), self.node.applied());
+                tracing::info!(%below, %applied, "no snapshot comes any more");
+            }
+        }
+        self.transfer = source;
     }
 
     fn publish(&mut self) {

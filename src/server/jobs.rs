@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use super::line::Line;
 use crate::node::Event;
 use crate::paxos::{ClientId, Request, Slot};
+use crate::rsm::ShelfError;
 use crate::transport::incoming::Sink;
 use crate::wire::client::{Entry, NodeStatus, Order};
 
@@ -40,6 +41,8 @@ pub(super) enum Job {
     Order(Order, oneshot::Sender<Result<(), String>>),
     /// This client's connection ended.
     Gone(ClientId),
+    /// The keeper failed: final.
+    Fail(Arc<ShelfError>),
     /// Settle the log and end.
     Stop,
 }

@@ -1,10 +1,11 @@
 //! A node as a process: sockets, threads and the real clock around [`Node`].
 //!
-//! Two threads. The main one runs all sockets and waits; the one named `node` owns the node and its
-//! disk, and is the only place that reads the clock. Between them: one bounded queue of jobs, a
-//! queue to each peer and to each client, and a watched note of how far the node has applied, whom
-//! it follows, and that its thread lives: clients are to leave a node whose disk has stalled. Where
-//! a log file is asked for, a third thread writes it (`scribe`).
+//! Three threads. The main one runs all sockets and waits; the one named `node` owns the node and
+//! its log, and is the only place that reads the clock; the `keeper` makes snapshots durable.
+//! Between them: one bounded queue of jobs, a queue to each peer and to each client, and a watched
+//! note of how far the node has applied, whom it follows, and that its thread lives: clients are to
+//! leave a node whose disk has stalled. Where a log file is asked for, one more thread writes it
+//! (`scribe`).
 //!
 //! **Architecture invariant:** waiting and changing are apart. `select` waits and changes nothing;
 //! the node's thread changes and waits for nothing but the disk.
@@ -13,6 +14,7 @@ mod bomb;
 mod clients;
 mod drive;
 mod jobs;
+mod keeper;
 mod line;
 mod log_file;
 mod scribe;
@@ -32,9 +34,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::cluster::Cluster;
-use crate::node::Node;
+use crate::node::{self, Node, Pace, Storage};
 use crate::paxos::{Config, Incarnation, NodeId, Slot, Timing, Wal};
-use crate::rsm::StateMachine;
+use crate::rsm::{Keep, Shelf, StateMachine};
 use crate::transport::incoming::{Ear, Identity, Incoming, greet, hear_peer};
 use crate::transport::listener::{self, listen};
 use crate::transport::outgoing::{Outgoing, to_all};
@@ -69,14 +71,23 @@ pub struct Options {
     pub skip_slots: BTreeSet<Slot>,
     /// What it loses of what it says.
     pub loss: Loss,
+    /// How often it takes a snapshot.
+    pub pace: Pace,
 }
 
 impl Options {
     /// A member that runs as it should, on this store.
     #[must_use]
     pub fn new(node: NodeId, incarnation: Incarnation) -> Options {
-        let (skip_slots, loss) = (BTreeSet::new(), Loss::default());
-        Options { node, incarnation, allow_faults: false, log_file: None, skip_slots, loss }
+        Options {
+            node,
+            incarnation,
+            allow_faults: false,
+            log_file: None,
+            skip_slots: BTreeSet::new(),
+            loss: Loss::default(),
+            pace: Pace::default(),
+        }
     }
 }
 
@@ -86,9 +97,9 @@ pub enum Error<E: std::error::Error> {
     /// It cannot listen.
     #[error(transparent)]
     Listen(#[from] listener::Error),
-    /// Its log failed: final.
-    #[error("{0}")]
-    Log(E),
+    /// Its log or its archive failed, or they do not belong together: final.
+    #[error(transparent)]
+    Node(#[from] node::Error<E>),
     /// Its log file cannot be opened, or is not its own.
     #[error(transparent)]
     LogFile(#[from] LogFileError),
@@ -148,35 +159,39 @@ struct Peer {
 /// # Errors
 ///
 /// If it cannot listen, is no member, or its log fails.
-pub async fn run<W, M>(
+pub async fn run<W, S, M>(
     cluster: &Cluster,
     options: Options,
-    wal: W,
+    storage: Storage<W, S>,
     machine: M,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Error<W::Error>>
 where
     W: Wal + Send + 'static,
+    S: Shelf + Keep + Clone + 'static,
     M: StateMachine + Send + 'static,
 {
     let member = cluster.member(options.node).ok_or(Error::Stranger(options.node.0))?;
-    serve(listen(&member.address)?, cluster, options, wal, machine, stop).await
+    serve(listen(&member.address)?, cluster, options, storage, machine, stop).await
 }
 
 /// As [`run`], on a port that is held already.
-async fn serve<W, M>(
+async fn serve<W, S, M>(
     listener: TcpListener,
     cluster: &Cluster,
     options: Options,
-    wal: W,
+    storage: Storage<W, S>,
     machine: M,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Error<W::Error>>
 where
     W: Wal + Send + 'static,
+    S: Shelf + Keep + Clone + 'static,
     M: StateMachine + Send + 'static,
 {
-    let node = Node::open(config(cluster, &options), wal, machine).map_err(Error::Log)?;
+    let beside = storage.found(options.pace)?;
+    let Storage { wal, shelf } = storage;
+    let node = Node::open(config(cluster, &options), wal, beside, machine)?;
     let log_file = open_log_file(&options, &node)?;
     tracing::info!(
         node = options.node.0,
@@ -191,6 +206,7 @@ where
         members: cluster.members(),
     };
     let (jobs, news, inbox) = jobs::queue();
+    let keeper = keeper::start(shelf, jobs.clone())?;
     let first = Progress { applied: node.applied(), ..Progress::default() };
     let (publish, progress) = watch::channel(first);
     let ways = to_all(&cluster.nodes, &identity, options.loss);
@@ -201,7 +217,7 @@ where
     let election = cluster.election;
     let thread = std::thread::Builder::new().name("node".to_owned()).spawn(move || {
         // If nobody waits for the end any more, the process is ending anyway.
-        let _ = ended.send(Drive::new(node, ways, publish, election).run(inbox));
+        let _ = ended.send(Drive::new((node, keeper), ways, publish, election).run(inbox));
     })?;
     let mut scribe = Scribe::start(log_file, jobs.clone(), progress.clone())?;
     let clients = Arc::new(Semaphore::new(CLIENTS_MAX));
@@ -214,7 +230,7 @@ where
         error = scribe.refuses() => {
             let _ = desk.jobs.push_now(Job::Stop);
             // What its log says matters more than what the file does.
-            end.await.unwrap_or(Ok(())).map_err(Error::Log)?;
+            end.await.unwrap_or(Ok(()))?;
             return Err(Error::LogFile(error));
         }
         () = stop => {
@@ -227,7 +243,7 @@ where
     if thread.join().is_err() {
         return Err(Error::System(std::io::Error::other("the node's thread panicked")));
     }
-    outcome.unwrap_or(Ok(())).map_err(Error::Log)
+    Ok(outcome.unwrap_or(Ok(()))?)
 }
 
 /// The log file, if one is asked for. What it holds is compared with what the node has executed so

@@ -10,8 +10,9 @@ use tokio::task::JoinHandle;
 use super::{Options, serve};
 use crate::client::{Client, Probe};
 use crate::cluster::{Cluster, Member};
+use crate::node::{Pace, Storage};
 use crate::paxos::{ClientId, Incarnation, NodeId, Slot, Wal};
-use crate::rsm::{Archive, StateMachine};
+use crate::rsm::{Archive, MemoryShelf, StateMachine};
 use crate::transport::listener::listen;
 use crate::wal::MemoryWal;
 use crate::wire::client::Order;
@@ -29,7 +30,7 @@ impl StateMachine for Echo {
     }
 
     fn query(&self, _query: &[u8], archive: &Archive) -> Vec<u8> {
-        (archive.len() as u64).to_le_bytes().to_vec()
+        archive.extent().entries.to_le_bytes().to_vec()
     }
 
     fn snapshot(&self) -> Vec<u8> {
@@ -69,12 +70,14 @@ impl Rig {
         for (node, listener) in (0..).map(NodeId).zip(listeners) {
             let (stop, stopped) = oneshot::channel();
             let (cluster, wal) = (rig.cluster.clone(), wal(node));
-            let options = Options { allow_faults, ..Options::new(node, Incarnation(1)) };
+            let options =
+                Options { allow_faults, pace: Pace::NEVER, ..Options::new(node, Incarnation(1)) };
             rig.servers.push(tokio::spawn(async move {
                 let stopped = async {
                     let _ = stopped.await;
                 };
-                let run = serve(listener, &cluster, options, wal, Echo, stopped).await;
+                let storage = Storage { wal, shelf: MemoryShelf::default() };
+                let run = serve(listener, &cluster, options, storage, Echo, stopped).await;
                 run.expect("runs until it is stopped");
             }));
             rig.stops.push(stop);

@@ -56,6 +56,8 @@ mod tests {
             catching_up: false,
             outstanding: 0,
             digest: Digest { slot: Slot(0), hash: 0 },
+            trimmed: Slot(0),
+            transfer: None,
         })
     }
 

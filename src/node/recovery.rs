@@ -1,0 +1,124 @@
+//! How a node comes back: from its newest whole snapshot, and from its log above that.
+//!
+//! The log is trimmed below the older of two snapshots, so one that is damaged is done without; if
+//! nothing whole reaches up to where the log begins, the node does not start.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::keeping::Pace;
+use super::transfer::Offered;
+use crate::paxos::{AcceptorState, Slot};
+use crate::rsm::{
+    Archive, Executor, Extent, MemoryShelf, Shelf, ShelfError, Snapshot, StateMachine,
+};
+use crate::wire::codec;
+
+/// Why a node must stop, or does not start: final.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error<E> {
+    /// The log's.
+    #[error(transparent)]
+    Log(E),
+    /// The archive's.
+    #[error(transparent)]
+    Shelf(#[from] Arc<ShelfError>),
+    /// The log begins at a slot below which no snapshot is whole.
+    #[error(
+        "the log begins at slot {0}, and no snapshot up to there is whole: this node cannot tell \
+         what was before. Replace the node"
+    )]
+    NoSnapshot(Slot),
+}
+
+/// What lies beside a log when a node starts. By default nothing, in memory.
+#[derive(Clone, Debug)]
+pub struct Beside {
+    /// The archive.
+    pub shelf: Box<dyn Shelf>,
+    /// The snapshots that are whole, newest first.
+    pub snapshots: Vec<(Slot, Bytes)>,
+    /// When the next ones are due.
+    pub pace: Pace,
+}
+
+impl Default for Beside {
+    fn default() -> Beside {
+        let shelf = Box::new(MemoryShelf::default());
+        Beside { shelf, snapshots: Vec::new(), pace: Pace::NEVER }
+    }
+}
+
+/// What applying the log led to, from the newest snapshot on and as far as this disk knows.
+///
+/// # Errors
+///
+/// If something is missing or damaged that cannot be done without.
+pub fn replay<M: StateMachine, E>(
+    state: &AcceptorState,
+    beside: Beside,
+    machine: M,
+) -> Result<Executor<M>, Error<E>> {
+    recover(state, beside, machine).map(|(executor, _)| executor)
+}
+
+pub(super) fn recover<M: StateMachine, E>(
+    state: &AcceptorState,
+    beside: Beside,
+    machine: M,
+) -> Result<(Executor<M>, Option<Offered>), Error<E>> {
+    let mut executor = Executor::on(machine, Archive::on(beside.shelf));
+    let newest = beside.snapshots.into_iter().find_map(|(_, bytes)| {
+        let snapshot = codec::decode::<Snapshot>(&bytes).ok()?;
+        (snapshot.applied >= state.trimmed()).then_some((snapshot, bytes))
+    });
+    match &newest {
+        Some((snapshot, _)) => {
+            executor.archive_mut().cut(snapshot.archive)?;
+            executor.restore(snapshot);
+        }
+        None if state.trimmed() == Slot(0) => executor.archive_mut().cut(Extent::default())?,
+        None => return Err(Error::NoSnapshot(state.trimmed())),
+    }
+    let decided = state.votes(executor.applied()).take_while(|(slot, _)| *slot < state.mark());
+    for (slot, vote) in decided {
+        executor.apply(slot, &vote.command);
+    }
+    executor.archive_mut().flush()?;
+    Ok((executor, newest.map(|(snapshot, bytes)| Offered::new(&snapshot, bytes))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paxos::Digest;
+    use crate::rsm::Sessions;
+    use crate::services::chat::Chat;
+
+    fn beside(applied: u64) -> Beside {
+        let snapshot = Snapshot {
+            applied: Slot(applied),
+            hash: applied,
+            checkpoint: None,
+            archive: Extent::default(),
+            sessions: Sessions::default(),
+            machine: Bytes::new(),
+        };
+        let snapshots = vec![(Slot(applied), Bytes::from(codec::encode(&snapshot)))];
+        Beside { snapshots, ..Beside::default() }
+    }
+
+    #[test]
+    fn a_snapshot_must_reach_up_to_where_the_log_begins() {
+        let state = AcceptorState::default();
+        let state = state.clone().then([state.trim(Slot(10))]);
+        let found = |applied| replay::<_, ()>(&state, beside(applied), Chat);
+        let digest = found(10).map(|executor| executor.digest());
+        assert_eq!(digest.ok(), Some(Digest { slot: Slot(10), hash: 10 }));
+        assert!(found(12).is_ok(), "ahead of the log");
+        assert!(matches!(found(9), Err(Error::NoSnapshot(Slot(10)))));
+        let nothing = replay::<_, ()>(&state, Beside::default(), Chat);
+        assert!(matches!(nothing, Err(Error::NoSnapshot(Slot(10)))));
+    }
+}
