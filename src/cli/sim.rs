@@ -187,8 +187,8 @@ fn summary(findings: &Findings, seconds: f64) -> String {
     let (total, sum) = (findings.total, findings.total.sum);
     format!(
         "{} runs in {seconds:.1} s ({:.0}/s), {} events, {:.1} simulated hours; {} decided, {} \
-         answered, {} reads; {} crashes, {} disks refused, {} clusters lost for good, {} \
-         histories not searched; trace {:016x}",
+         answered, {} reads; {} crashes, {} disks refused, {} clusters lost for good, {} trims, {} \
+         snapshots installed, {} histories not searched; trace {:016x}",
         total.runs,
         total.runs as f64 / seconds,
         sum.events,
@@ -199,6 +199,8 @@ fn summary(findings: &Findings, seconds: f64) -> String {
         sum.crashes,
         sum.refused,
         total.lost,
+        sum.trims,
+        sum.installs,
         sum.unjudged,
         sum.trace,
     )
@@ -216,6 +218,8 @@ fn as_json(findings: &Findings, seconds: f64) -> String {
         "reads": sum.reads,
         "crashes": sum.crashes,
         "refused": sum.refused,
+        "trims": sum.trims,
+        "installs": sum.installs,
         "lost": total.lost,
         "unjudged": sum.unjudged,
         "trace": format!("{:016x}", sum.trace),

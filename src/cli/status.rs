@@ -12,13 +12,15 @@ use super::args::ClusterArgs;
 use super::exit::{Failure, Status};
 use crate::client::Probe;
 use crate::cluster::{Cluster, Member};
+use crate::paxos::Slot;
 use crate::wire::client::{NodeStatus, Role};
 
 /// Ask each member how it is.
 ///
 /// A row a member: what it does, the view it is in with its ballot and its primary (view v has the
 /// primary v mod n), the leader it hears now, how far it has decided and applied, and the slots it
-/// lacks. While nobody is heard the view is the last one. Exit status 69 if no majority answered.
+/// lacks. While nobody is heard the view is the last one. A member that gets a snapshot from
+/// another is told below, with how far it has come. Exit status 69 if no majority answered.
 ///
 ///   indelible status --cluster-file room.toml
 ///   indelible status --replicas a:7000,b:7000,c:7000 --json
@@ -30,6 +32,9 @@ pub(super) struct StatusArgs {
     /// For scripts: an array of objects
     #[arg(long, env = "INDELIBLE_JSON")]
     json: bool,
+    /// Tell for each member the ranges of slots that it lacks of what the others have decided
+    #[arg(long, env = "INDELIBLE_HOLES")]
+    holes: bool,
     /// How long a member may take to answer
     #[arg(long, env = "INDELIBLE_TIMEOUT", default_value = "2s")]
     timeout: humantime::Duration,
@@ -41,7 +46,11 @@ pub(super) fn run(args: &StatusArgs) -> Result<(), Failure> {
     let cluster = args.cluster.cluster()?;
     let asked = super::runtime()?.block_on(ask_all(&cluster, *args.timeout));
     let answered = asked.iter().filter(|(_, status)| status.is_ok()).count();
-    let text = if args.json { to_json(&asked) } else { to_table(&asked) };
+    let text = match (args.json, args.holes) {
+        (true, _) => to_json(&asked),
+        (false, true) => to_lacks(&asked),
+        (false, false) => to_table(&asked) + &transfers(&asked),
+    };
     writeln!(std::io::stdout(), "{text}").map_err(|error| Failure::system(&error))?;
     if answered < cluster.quorum() {
         let line = format!("no quorum: {answered} of {} members answered", cluster.members());
@@ -96,6 +105,52 @@ fn row(id: String, member: &Member, status: &NodeStatus) -> [String; 11] {
     ]
 }
 
+/// What members get from others, a line each.
+fn transfers(asked: &[Asked<'_>]) -> String {
+    let lines = asked.iter().filter_map(|(member, status)| {
+        let it = status.as_ref().ok()?.transfer?;
+        let (done, all, rate) = (it.done, it.done + it.to_come, it.rate());
+        let left = it.seconds_left().map_or("?".to_owned(), |left| format!("{left:.1}"));
+        let (node, from) = (member.id.0, it.from.0);
+        let came = format!("{done} of {all} entries of the archive, {rate:.0}/s, {left} s left");
+        Some(format!("\nnode {node} gets a snapshot from node {from}: {came}"))
+    });
+    lines.collect()
+}
+
+/// What each member lacks, as ranges `from..to`.
+fn to_lacks(asked: &[Asked<'_>]) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.set_header(["NODE", "DECIDED", "TRIMMED", "LACKS"]);
+    for (member, status) in asked {
+        let id = member.id.0.to_string();
+        match status {
+            Ok(it) => {
+                let ranges = lacks(it, asked).into_iter().map(|(from, to)| format!("{from}..{to}"));
+                let ranges = ranges.collect::<Vec<_>>().join(" ");
+                let lacks = if ranges.is_empty() { "-".to_owned() } else { ranges };
+                table.add_row([id, it.decided.to_string(), it.trimmed.to_string(), lacks]);
+            }
+            Err(error) => {
+                table.add_row([id, "-".to_owned(), "-".to_owned(), format!("({error})")]);
+            }
+        }
+    }
+    table.trim_fmt()
+}
+
+/// The holes that a member knows, and all that others have decided above what it has.
+fn lacks(status: &NodeStatus, asked: &[Asked<'_>]) -> Vec<(Slot, Slot)> {
+    let answers = asked.iter().filter_map(|(_, status)| status.as_ref().ok());
+    let decided = answers.map(|status| status.decided).max().unwrap_or_default();
+    let mut lacks = status.holes.clone();
+    if status.end < decided {
+        lacks.push((status.end, decided));
+    }
+    lacks
+}
+
 /// A member that did not say how it is; the reason stands last, where it widens no column.
 fn silent(id: String, member: &Member, error: &str) -> [String; 11] {
     let mut row: [String; 11] = std::array::from_fn(|_| "-".to_owned());
@@ -115,6 +170,10 @@ fn role(role: Role) -> &'static str {
     }
 }
 
+fn pairs(ranges: &[(Slot, Slot)]) -> Vec<[u64; 2]> {
+    ranges.iter().map(|(from, to)| [from.0, to.0]).collect()
+}
+
 fn to_json(asked: &[Asked<'_>]) -> String {
     let one = |(member, status): &Asked<'_>| -> Value {
         let (id, address) = (member.id.0, &member.address);
@@ -132,10 +191,18 @@ fn to_json(asked: &[Asked<'_>]) -> String {
                 "decided": it.decided.0,
                 "applied": it.applied.0,
                 "end": it.end.0,
-                "holes": it.holes.iter().map(|(from, to)| [from.0, to.0]).collect::<Vec<_>>(),
+                "holes": pairs(&it.holes),
                 "catching_up": it.catching_up,
                 "outstanding": it.outstanding,
                 "state": format!("{:016x}", it.digest.hash),
+                "trimmed": it.trimmed.0,
+                "lacks": pairs(&lacks(it, asked)),
+                "transfer": it.transfer.map(|it| json!({
+                    "from": it.from.0,
+                    "done": it.done,
+                    "to_come": it.to_come,
+                    "ms": it.millis,
+                })),
             }),
         }
     };
