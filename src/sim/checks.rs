@@ -29,6 +29,9 @@ pub(super) struct Checks {
     watermarks: BTreeMap<Ballot, Slot>,
     /// How many slots were decided, anywhere, when a node was asked that.
     asked: BTreeMap<(NodeId, u64), Slot>,
+    /// Logs cut off below a snapshot, and snapshots of others in the place of a log.
+    pub(super) trims: u64,
+    pub(super) installs: u64,
     /// How far each node's decided slots were compared since it started.
     compared: BTreeMap<NodeId, Slot>,
 }
@@ -45,6 +48,8 @@ impl Checks {
             watermarks: BTreeMap::new(),
             asked: BTreeMap::new(),
             compared: BTreeMap::new(),
+            trims: 0,
+            installs: 0,
         }
     }
 
@@ -118,8 +123,16 @@ impl Checks {
         }
         demand(disk.node(), disk.inspect(|image| invariants::a2(image, image.mark())));
         for record in &written {
-            if let Record::Accepted(run) = record {
-                demand(disk.node(), self.votes.accepted(disk.node(), run));
+            match record {
+                Record::Accepted(run) => {
+                    demand(disk.node(), self.votes.accepted(disk.node(), run));
+                }
+                Record::Trimmed { below, mark, .. } if below == mark => self.installs += 1,
+                Record::Trimmed { .. } => self.trims += 1,
+                Record::Promised(_)
+                | Record::Learned { .. }
+                | Record::Decided(_)
+                | Record::Incarnation { .. } => (),
             }
         }
     }
@@ -146,7 +159,8 @@ impl Checks {
             | Message::Canvass(_)
             | Message::CanvassAnswer(_)
             | Message::CatchUpAsk(_)
-            | Message::CatchUp(_) => return,
+            | Message::CatchUp(_)
+            | Message::Transfer(_) => return,
         };
         let from = self.watermarks.get(&ballot).copied().unwrap_or_default();
         if from < to {

@@ -34,7 +34,8 @@ pub(super) fn claims_are_durable(image: &AcceptorState, envelope: &Envelope) -> 
         | Message::Canvass(_)
         | Message::CanvassAnswer(_)
         | Message::CatchUpAsk(_)
-        | Message::CatchUp(_) => true,
+        | Message::CatchUp(_)
+        | Message::Transfer(_) => true,
     };
     if durable {
         return Ok(());

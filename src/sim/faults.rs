@@ -11,6 +11,8 @@ use crate::paxos::NodeId;
 pub(super) enum Fault {
     /// A node crashes, or all of them.
     Crash,
+    /// A node crashes and stays away for so long that the others forget what it missed.
+    Away,
     /// Links are cut.
     Cut,
     /// A link clogs.
@@ -30,8 +32,9 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    pub(super) const ALL: [Fault; 9] = [
+    pub(super) const ALL: [Fault; 10] = [
         Fault::Crash,
+        Fault::Away,
         Fault::Cut,
         Fault::Clog,
         Fault::Pause,
@@ -49,6 +52,7 @@ impl World {
         let weather = &self.weather;
         let mean = match fault {
             Fault::Crash => weather.process.crash_ticks,
+            Fault::Away => weather.process.away_ticks,
             Fault::Cut => weather.network.cut_ticks,
             Fault::Clog => weather.network.clog_ticks,
             Fault::Pause => weather.process.pause_ticks,
@@ -72,6 +76,10 @@ impl World {
                 self.members().for_each(|node| self.crash(node, "all crash"));
             }
             Fault::Crash => self.crash(node, "crashes"),
+            Fault::Away => {
+                let elections = self.rng.u64(2..16);
+                self.crash_for(node, "stays away", elections * self.weather.election_ticks);
+            }
             Fault::Cut => {
                 let until = self.now + 1 + self.rng.u64(0..self.weather.network.heal_ticks);
                 let what = self.net.cut(&mut self.rng, node, until);
@@ -147,18 +155,28 @@ impl World {
 
     /// A node ends in the middle of whatever it does.
     pub(super) fn crash(&mut self, node: NodeId, why: &'static str) {
-        if !self.machine(node).stop() {
+        let away = 1 + self.rng.u64(0..self.weather.process.restart_ticks.max(1));
+        self.crash_for(node, why, away);
+    }
+
+    /// A node ends, and starts again after so many ticks.
+    fn crash_for(&mut self, node: NodeId, why: &'static str, away: u64) {
+        if !self.machines[usize::from(node.0)].stop(&mut self.rng) {
             return;
         }
         self.note(node, "ends", || why.to_owned());
         self.report.crashes += 1;
         if self.faults && self.rng.f64() < self.weather.disk.rot {
             let other = self.rng.usize(0..self.disks.len());
-            if let Some(what) = self.disk(node).rot(&self.disks[other].clone()) {
+            let shelf = self.machine(node).shelf.clone();
+            let rot = match self.rng.u8(0..2) {
+                0 => shelf.rot(),
+                _ => self.disk(node).rot(&self.disks[other].clone()),
+            };
+            if let Some(what) = rot {
                 self.note(node, "rot", || what.to_owned());
             }
         }
-        let away = 1 + self.rng.u64(0..self.weather.process.restart_ticks.max(1));
         self.plan(away, Happening::Restart(node));
         // The sockets of a killed process are closed: most peers notice at once.
         for peer in self.members().filter(|peer| *peer != node) {
@@ -169,7 +187,7 @@ impl World {
     }
 
     /// A dangerous moment, helped along: a Prepare has left, or a question for what is decided, and
-    /// its sender ends before the answer.
+    /// its sender ends before the answer; or a snapshot is durable, and nothing of what follows.
     pub(super) fn after_question(&mut self, node: NodeId) {
         let share = self.weather.process.crash_after_question;
         if self.faults && share > 0.0 && self.rng.f64() < share {

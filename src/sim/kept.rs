@@ -114,6 +114,7 @@ fn part(envelope: &Envelope) -> Part {
         }
         Message::CatchUp(it) => Part::Answer(given(Kind::Chunk, it.first.0), About::From(it.first)),
         Message::Preempted(_)
+        | Message::Transfer(_)
         | Message::Resend(_)
         | Message::Decide(_)
         | Message::Canvass(_)

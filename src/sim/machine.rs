@@ -1,15 +1,24 @@
 //! A machine: a node or none, its disk, its clock, and what waits for it.
 
+use std::collections::VecDeque;
+
+use fastrand::Rng;
+
 use super::disk::Disk;
 use super::room::Room;
-use crate::node::{Event, Node};
+use super::shelf::SimShelf;
+use crate::node::{Draft, Event, Node};
 use crate::paxos::NodeId;
+use crate::rsm::Keep;
 
 /// One member's machine; it outlives the crashes of its node.
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) id: NodeId,
     pub(super) node: Option<Node<Disk, Room>>,
+    pub(super) shelf: SimShelf,
+    /// Snapshots on their way to the shelf.
+    pub(super) drafts: VecDeque<Draft>,
     /// What arrived while it was busy: all of it is taken in one turn.
     inbox: Vec<Event>,
     /// Until then it is paused, or waits for its disk.
@@ -30,10 +39,12 @@ pub(super) struct Machine {
 pub(super) const TRUE_RATE: u64 = 16;
 
 impl Machine {
-    pub(super) fn new(id: NodeId, rate: u64) -> Machine {
+    pub(super) fn new(id: NodeId, rate: u64, shelf: SimShelf) -> Machine {
         Machine {
             id,
             node: None,
+            shelf,
+            drafts: VecDeque::new(),
             inbox: Vec::new(),
             busy_until: 0,
             rate,
@@ -53,9 +64,26 @@ impl Machine {
     }
 
     /// Its node is no more. Whether there was one.
-    pub(super) fn stop(&mut self) -> bool {
+    pub(super) fn stop(&mut self, rng: &mut Rng) -> bool {
         self.inbox.clear();
-        self.node.take().is_some()
+        if self.node.take().is_none() {
+            return false;
+        }
+        // A snapshot on its way has just got there, and nobody was told; or it has not.
+        if let Some(draft) = self.drafts.pop_front().filter(|_| rng.bool()) {
+            let kept = self.shelf.store(draft.slot, draft.archive, &draft.bytes);
+            kept.expect("a simulated shelf takes all");
+        }
+        self.drafts.clear();
+        self.shelf.crash();
+        true
+    }
+
+    /// The oldest snapshot on its way is durable.
+    pub(super) fn keep_draft(&mut self) -> Option<Event> {
+        let draft = self.drafts.pop_front()?;
+        let older = self.shelf.keep(draft.slot, draft.archive, &draft.bytes);
+        Some(Event::Kept(draft.slot, older.expect("a simulated shelf takes all")))
     }
 
     pub(super) fn is_busy(&self, now: u64) -> bool {

@@ -20,6 +20,8 @@ pub(super) enum Happening {
     Tick(NodeId),
     /// A machine may be able to go on.
     Wake(NodeId),
+    /// A snapshot may be durable.
+    Keep(NodeId),
     /// A machine starts again.
     Restart(NodeId),
     /// A node ends.

@@ -81,6 +81,8 @@ impl Total {
         sum.reads += more.reads;
         sum.crashes += more.crashes;
         sum.refused += more.refused;
+        sum.trims += more.trims;
+        sum.installs += more.installs;
         sum.unjudged += more.unjudged;
         sum.trace = sum.trace.wrapping_add(more.trace);
     }

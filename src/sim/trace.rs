@@ -100,6 +100,7 @@ pub(super) fn about(event: &Event) -> (&'static str, Option<Ballot>, Option<Slot
         Event::Tick { .. } => ("tick", None, None),
         Event::Skip(count) => ("skip", None, Some(Slot(*count))),
         Event::Heal => ("heal", None, None),
+        Event::Kept(slot, _) => ("kept", None, Some(*slot)),
     }
 }
 
@@ -118,5 +119,6 @@ fn about_message(message: &Message) -> (Option<Ballot>, Option<Slot>) {
         Message::CanvassAnswer(it) => (it.promised, Some(it.decided)),
         Message::CatchUpAsk(it) => (None, Some(it.from)),
         Message::CatchUp(it) => (None, Some(it.first)),
+        Message::Transfer(_) => (None, None),
     }
 }

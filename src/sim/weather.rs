@@ -28,6 +28,13 @@ pub struct Weather {
     pub process: Process,
     /// What happens to disks.
     pub disk: Disk,
+    /// A snapshot is taken each time so many slots are applied; 0 is never.
+    pub snapshot_slots: u64,
+    /// So many slots stay in the log below the older snapshot, at most: each node has its own
+    /// number each time it starts.
+    pub margin_slots: u64,
+    /// Bytes in a chunk of a transfer.
+    pub chunk_bytes: u64,
 }
 
 /// Who asks for what.
@@ -92,6 +99,8 @@ pub struct Process {
     pub pause_ticks: u64,
     /// How long a pause lasts at most.
     pub paused_ticks: u64,
+    /// The mean time between nodes that stay away for long.
+    pub away_ticks: u64,
     /// Whether clocks run fast and slow, up to fourfold.
     pub drift: bool,
     /// The mean time between jumps of a node's clock.
@@ -149,6 +158,9 @@ impl Weather {
             network: Network::draw(rng, election_ticks),
             process: Process::draw(rng, election_ticks),
             disk: Disk::draw(rng, election_ticks),
+            snapshot_slots: if rng.u8(0..4) == 0 { 0 } else { length(rng, 50) },
+            margin_slots: length(rng, 50),
+            chunk_bytes: length(rng, 4096),
         }
     }
 
@@ -188,6 +200,7 @@ impl Weather {
                 crash_after_question: 0.0,
                 pause_ticks: 0,
                 paused_ticks: 0,
+                away_ticks: 0,
                 drift: false,
                 jump_ticks: 0,
                 stop_ticks: 0,
@@ -202,6 +215,9 @@ impl Weather {
                 rot: 0.0,
                 lies: 0.0,
             },
+            snapshot_slots: 0,
+            margin_slots: 0,
+            chunk_bytes: 1,
         }
     }
 }
@@ -272,6 +288,7 @@ impl Process {
             crash_after_question: share(rng, 0.5),
             pause_ticks: mean(rng, election_ticks * 8),
             paused_ticks: length(rng, election_ticks * 8),
+            away_ticks: mean(rng, election_ticks * 8),
             drift: rng.u8(0..4) == 0,
             jump_ticks: if rng.u8(0..4) == 0 { mean(rng, election_ticks * 8) } else { 0 },
             stop_ticks: mean(rng, election_ticks * 8),

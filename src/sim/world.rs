@@ -11,13 +11,12 @@ use super::kept::Kept;
 use super::machine::{Machine, TRUE_RATE};
 use super::net::Net;
 use super::queue::{Happening, Queue};
-use super::room::{Room, Seen};
+use super::room::Seen;
+use super::shelf::SimShelf;
 use super::trace::{self, Line, Sink, Trace};
 use super::weather::Weather;
-use crate::node::{Event, Node, Output};
-use crate::paxos::{
-    ClientId, Config, Envelope, Incarnation, Message, Network, NodeId, Released, Slot, Timing,
-};
+use crate::node::{Event, Output};
+use crate::paxos::{ClientId, Envelope, Message, Network, NodeId, Released};
 use crate::wire::codec;
 
 /// What a run came to.
@@ -37,6 +36,10 @@ pub struct Report {
     pub crashes: u64,
     /// Nodes that found their disk damaged, and stayed away.
     pub refused: u64,
+    /// Logs that were cut off below a snapshot.
+    pub trims: u64,
+    /// Snapshots of others that took the place of a log.
+    pub installs: u64,
     /// Whether more disks were lost than the cluster can bear: then nothing need be decided.
     pub lost: bool,
     /// Histories that were not searched for an order: too much of them was concurrent.
@@ -91,7 +94,10 @@ impl World {
             true => rng.u64(TRUE_RATE / 4..=TRUE_RATE * 4),
             false => TRUE_RATE,
         };
-        let machines = (0..members).map(|id| Machine::new(NodeId(id), rate(&mut rng))).collect();
+        let machine = |id| {
+            Machine::new(NodeId(id), rate(&mut rng), SimShelf::new(seed ^ u64::from(id) << 32))
+        };
+        let machines = (0..members).map(machine).collect();
         let disk = |id: u16| {
             let mut own = weather.disk.clone();
             own.commit_ticks *= if own.uneven { rng.u64(1..=10) } else { 1 };
@@ -154,6 +160,12 @@ impl World {
             Happening::Answer(client, output) => self.answered(client, &output),
             Happening::Tick(node) => self.tick(node),
             Happening::Wake(node) => self.wake(node),
+            Happening::Keep(node) => {
+                if let Some(event) = self.machine(node).keep_draft() {
+                    self.after_question(node);
+                    self.arrive(node, event);
+                }
+            }
             Happening::Restart(node) => self.restart(node),
             Happening::End(node) => self.crash(node, "right after a question"),
             Happening::Turn(client) => self.turn(client),
@@ -244,7 +256,7 @@ impl World {
                     self.checks.answers(node, *id, applied);
                 }
             }
-            self.reply(busy, outputs);
+            self.reply(node, busy, outputs);
         }
         for (departs, envelope) in passed {
             self.post(departs, envelope);
@@ -276,13 +288,20 @@ impl World {
         }
     }
 
-    fn reply(&mut self, busy: u64, outputs: Vec<Output>) {
+    fn reply(&mut self, node: NodeId, busy: u64, outputs: Vec<Output>) {
         for output in outputs {
+            if let Output::Draft(draft) = output {
+                let takes = 1 + self.rng.u64(0..self.weather.election_ticks);
+                self.machine(node).drafts.push_back(draft);
+                self.plan(busy + takes, Happening::Keep(node));
+                continue;
+            }
             let client = match &output {
                 Output::Queued(client, _)
                 | Output::Rejected(client, _, _)
                 | Output::Reply { client, .. } => client.0 as usize,
                 Output::Answer { id, .. } => (*id as usize) % self.clients.len(),
+                Output::Draft(_) => continue,
             };
             if let Some(delay) = self.net.client_delay(&mut self.rng)
                 && client < self.clients.len()
@@ -329,44 +348,6 @@ impl World {
         self.plan(wait, Happening::Turn(index));
     }
 
-    pub(super) fn restart(&mut self, node: NodeId) {
-        let index = usize::from(node.0);
-        if self.machines[index].node.is_some() || self.machines[index].gone.is_some() {
-            return;
-        }
-        let timing = Timing::from_election(self.weather.election_ticks);
-        let mut config = Config::new(node, Incarnation(1), self.weather.members, timing);
-        config.seed = self.rng.u64(..);
-        config.limits.window_runs = self.weather.load.window_runs;
-        if self.faults {
-            config.skip_slots = self.weather.load.skip_slots.iter().copied().map(Slot).collect();
-        }
-        let disk = &self.disks[index];
-        let opened = Node::open(config, disk.clone(), Room::default());
-        let verdict = match &opened {
-            Ok(opened) => disk.lacks(opened.replica().state()),
-            Err(error) => Some(error.to_string()),
-        };
-        match (opened, verdict) {
-            (Ok(opened), None) => {
-                self.note(node, "starts", String::new);
-                self.checks.on_restart(node, &self.disks[index], opened.replica().state());
-                self.checks.after(&opened);
-                self.machines[index].start(opened, self.now);
-            }
-            (opened, verdict) => {
-                let why = verdict.unwrap_or_default();
-                let (refused, disk) = (opened.is_err(), &self.disks[index]);
-                assert!(disk.is_rotten(), "{node} refuses a disk that only crashed: {why}");
-                let noticed = refused || disk.is_beyond_notice();
-                assert!(noticed, "{node} votes from a disk that has lost something: {why}");
-                self.note(node, "stays away", || why.clone());
-                self.report.refused += 1;
-                self.machines[index].gone = Some(why);
-            }
-        }
-    }
-
     fn note_event(&mut self, node: NodeId, event: &Event) {
         let (what, ballot, slot) = trace::about(event);
         let disk = Some(self.disk(node).inspect(crate::paxos::AcceptorState::mark));
@@ -378,7 +359,8 @@ impl World {
             | Event::Reset(_)
             | Event::Tick { .. }
             | Event::Skip(_)
-            | Event::Heal => String::new(),
+            | Event::Heal
+            | Event::Kept(..) => String::new(),
         };
         let line = Line { at: self.now, node: Some(node), what, ballot, slot, disk, note };
         self.trace.note(&line);

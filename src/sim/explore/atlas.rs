@@ -171,6 +171,7 @@ impl Atlas {
             Message::Promise(_)
             | Message::CatchUpAsk(_)
             | Message::CatchUp(_)
+            | Message::Transfer(_)
             | Message::Heartbeat(_)
             | Message::Echo(_)
             | Message::Canvass(_)

@@ -15,7 +15,7 @@ use super::super::claims::claims_are_durable;
 use super::Trial;
 use super::atlas::Yes;
 use super::laws;
-use crate::node::{Event, Node};
+use crate::node::{self, Beside, Event, Node};
 use crate::paxos::invariants::{self, Verdict};
 use crate::paxos::{
     AcceptorState, Ballot, CanvassAnswer, ClientId, Config, Envelope, Incarnation, Network, NodeId,
@@ -71,7 +71,8 @@ impl Moment {
     }
 
     fn start(config: Config, disk: Disk) -> Moment {
-        Moment(Node::open(config, disk, Echo).expect("a disk whose power is on"))
+        let opened = Node::open(config, disk, Beside::default(), Echo);
+        Moment(opened.expect("a disk whose power is on"))
     }
 
     pub(super) fn node(&self) -> &Node<Disk, Echo> {
@@ -127,7 +128,7 @@ impl Moment {
         let is_crash = played.is_err();
         let moment = match played {
             Ok(()) => Moment(node),
-            Err(PowerCut) => Moment(node).restarted(),
+            Err(_) => Moment(node).restarted(),
         };
         self.lawful(&moment, is_crash)?;
         Ok((After { moment, sent: wire.sent, is_crash }, disk.commits()))
@@ -165,7 +166,11 @@ pub(super) fn request(client: u64) -> Request {
     }
 }
 
-fn perform(node: &mut Node<Disk, Echo>, cue: &Cue, wire: &mut Wire) -> Result<(), PowerCut> {
+fn perform(
+    node: &mut Node<Disk, Echo>,
+    cue: &Cue,
+    wire: &mut Wire,
+) -> Result<(), node::Error<PowerCut>> {
     match cue {
         Cue::Deliver(envelope) => drop(node.handle([Event::Message(envelope.clone())], wire)?),
         Cue::Propose(request) => drop(node.handle([Event::Request(request.clone())], wire)?),
@@ -176,7 +181,11 @@ fn perform(node: &mut Node<Disk, Echo>, cue: &Cue, wire: &mut Wire) -> Result<()
 }
 
 /// Lets time pass until the node canvasses, and lets it have its answers.
-fn campaign(node: &mut Node<Disk, Echo>, answers: &[Yes], wire: &mut Wire) -> Result<(), PowerCut> {
+fn campaign(
+    node: &mut Node<Disk, Echo>,
+    answers: &[Yes],
+    wire: &mut Wire,
+) -> Result<(), node::Error<PowerCut>> {
     let to = node.replica().config().node;
     // One that leads or campaigns gives that up in the first, and canvasses in the second.
     for _ in 0..2 {
