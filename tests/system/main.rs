@@ -14,8 +14,10 @@ mod cases;
 mod chat;
 mod ending;
 mod growth;
+mod history;
 mod hosts;
 mod kills;
+mod ledgers;
 mod local;
 mod logs;
 mod loss;
@@ -28,12 +30,14 @@ mod rounds;
 mod run;
 mod scale;
 mod scripts;
+mod shelves;
 mod shutdown_ioctl;
 mod skip_slot;
 mod small;
 mod store;
 mod strace;
 mod strace_node;
+mod transfers;
 mod views;
 
 use std::process::ExitCode;
@@ -84,6 +88,7 @@ fn trials() -> Vec<Trial> {
         growth::trials(),
         hosts::trials(),
         kills::trials(),
+        ledgers::trials(),
         local::trials(),
         logs::trials(),
         loss::trials(),
@@ -92,9 +97,11 @@ fn trials() -> Vec<Trial> {
         power::trials(),
         rounds::trials(),
         scripts::trials(),
+        shelves::trials(),
         skip_slot::trials(),
         store::trials(),
         strace_node::trials(),
+        transfers::trials(),
         views::trials(),
     ];
     parts.into_iter().flatten().collect()

@@ -16,6 +16,11 @@ pub(crate) fn kills() -> u32 {
     if soak() { 100 } else { 15 }
 }
 
+/// Kills in the middle of snapshots, trims and transfers.
+pub(crate) fn ledger_kills() -> u32 {
+    if soak() { 200 } else { 15 }
+}
+
 /// How long replicas are killed in turn.
 pub(crate) fn rounds() -> Duration {
     Duration::from_secs(if soak() { 60 } else { 10 })

@@ -18,6 +18,7 @@ use indelible::wire::client::NodeStatus;
 use indelible::wire::drop::Loss;
 use libtest_mimic::{Failed, Trial};
 
+use crate::history::all_show;
 use crate::{run, scale};
 
 /// All of them.
@@ -165,23 +166,4 @@ async fn say(client: &Client, number: u64) -> Result<Ticket, Failed> {
 
 async fn reply(ticket: Ticket) -> Result<Slot, Failed> {
     Ok(tokio::time::timeout(PATIENCE, ticket.reply()).await??.slot)
-}
-
-/// Waits until so many nodes answer, all so.
-async fn all_show(
-    rig: &mut Rig,
-    nodes: usize,
-    shows: impl Fn(&NodeStatus) -> bool,
-) -> Result<(), Failed> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let answers: Vec<NodeStatus> = rig.statuses().await.into_iter().flatten().collect();
-        if answers.len() == nodes && answers.iter().all(&shows) {
-            return Ok(());
-        }
-        if Instant::now() > until {
-            return Err(format!("not as they should be: {answers:#?}").into());
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
