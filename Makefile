@@ -9,7 +9,7 @@ BINARY := target/release/indelible
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 DIST := indelible-$(VERSION)
 
-.PHONY: build demo test cases quick check soak sim sabotage bench dist clean
+.PHONY: build demo test cases quick check soak sim sabotage bench bench-growth dist clean
 
 build:
 	$(CARGO) build --release --locked
@@ -61,6 +61,10 @@ sabotage:
 
 bench:
 	$(CARGO) bench --locked
+
+# What a long history costs, a line for each number of messages: make bench-growth SIZES="10000".
+bench-growth:
+	@$(CARGO) bench --locked --bench growth -- $(SIZES)
 
 # The committed sources with all crates they need, to build where there is no network. (With
 # --quiet, cargo does not say the configuration that makes it use them.)
