@@ -72,6 +72,17 @@ impl Kept {
         self.share = 0.0;
     }
 
+    /// A node starts again: chunks that it asked for before may only come now.
+    pub(super) fn late(&self, rng: &mut Rng, asker: NodeId) -> Vec<Envelope> {
+        if self.share == 0.0 {
+            return Vec::new();
+        }
+        let chunks = self.answers.iter().filter(|(key, _)| {
+            key.kind == Kind::Chunk && key.asker == asker && rng.f64() < self.share
+        });
+        chunks.map(|(_, (_, envelope))| envelope.clone()).collect()
+    }
+
     /// Something leaves: an answer is kept, and to a question the old answer is returned.
     pub(super) fn pass(&mut self, rng: &mut Rng, envelope: &Envelope) -> Option<Envelope> {
         if self.share == 0.0 {

@@ -1,6 +1,7 @@
 //! How a node starts again: on the disk and the shelf it had, whatever became of them; and whether
 //! it may have what it found.
 
+use super::queue::Happening;
 use super::room::Room;
 use super::world::World;
 use crate::node::{Beside, Node, Pace};
@@ -34,6 +35,10 @@ impl World {
                 self.checks.on_restart(node, &self.disks[index], opened.replica().state());
                 self.checks.after(&opened);
                 self.machines[index].start(opened, self.now);
+                for late in self.kept.late(&mut self.rng, node) {
+                    let delay = 1 + self.rng.u64(0..self.weather.election_ticks);
+                    self.plan(delay, Happening::Deliver(Box::new(late)));
+                }
             }
             (opened, verdict) => {
                 let why = verdict.unwrap_or_default();

@@ -288,7 +288,7 @@ impl Process {
             crash_after_question: share(rng, 0.5),
             pause_ticks: mean(rng, election_ticks * 8),
             paused_ticks: length(rng, election_ticks * 8),
-            away_ticks: mean(rng, election_ticks * 8),
+            away_ticks: if rng.u8(0..3) == 0 { mean(rng, election_ticks * 4) } else { 0 },
             drift: rng.u8(0..4) == 0,
             jump_ticks: if rng.u8(0..4) == 0 { mean(rng, election_ticks * 8) } else { 0 },
             stop_ticks: mean(rng, election_ticks * 8),
