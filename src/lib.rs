@@ -61,7 +61,7 @@
 //! | layer | module | what it is |
 //! |---:|---|---|
 //! | 0 | [`paxos`] | the protocol, as a value with one method; pure |
-//! | 1 | [`rsm`] | state machines, client sessions, the executor, the archive |
+//! | 1 | [`rsm`] | state machines, client sessions, the executor, archive and snapshots |
 //! | 1 | [`wire`] | the codec, frames, what clients and nodes say |
 //! | 1 | [`disk`] | syncs, locks, small files; the only `unsafe` |
 //! | 1 | [`cluster`] | the cluster file |
