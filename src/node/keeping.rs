@@ -102,7 +102,7 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         command: Command,
         outputs: &mut Vec<Output>,
     ) -> Result<(), Arc<ShelfError>> {
-        if self.keeping.arrived.is_some() {
+        if self.holds_back() {
             self.keeping.held.push((slot, command));
             return Ok(());
         }
@@ -112,6 +112,11 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
             self.draft(outputs)?;
         }
         Ok(())
+    }
+
+    /// Whether what is decided waits for a snapshot that is about to be in force.
+    pub(super) fn holds_back(&self) -> bool {
+        self.keeping.arrived.is_some()
     }
 
     /// Takes a snapshot, unless one is on its way.

@@ -224,6 +224,7 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
                 Notice::ReadReady(read, index) => {
                     // A snapshot on its way to the disk holds up what is decided meanwhile.
                     let is_late = self.executor.applied() < index;
+                    assert!(!is_late || self.holds_back(), "a read sees all up to its index");
                     self.answer(read, is_late.then_some(Rejection::Busy), outputs);
                 }
                 Notice::ReadRejected(read, why) => self.answer(read, Some(why), outputs),
