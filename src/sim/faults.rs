@@ -169,7 +169,7 @@ impl World {
         if self.faults && self.rng.f64() < self.weather.disk.rot {
             let other = self.rng.usize(0..self.disks.len());
             let shelf = self.machine(node).shelf.clone();
-            let rot = match self.rng.u8(0..2) {
+            let rot = match self.rng.u8(0..4) {
                 0 => shelf.rot(),
                 _ => self.disk(node).rot(&self.disks[other].clone()),
             };
