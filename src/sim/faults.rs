@@ -131,8 +131,11 @@ impl World {
             self.net.clog_into(leader, until);
         }
         if self.rng.bool() {
-            // With a hole of its own, it may campaign again before it hears of the other.
+            // With a hole of its own, which it is to fill when the cut ends, it may campaign again
+            // before it hears of the other.
             self.arrive(leader, Event::Skip(1));
+            let ends = elections + self.rng.u64(0..self.weather.election_ticks);
+            self.plan(ends, Happening::Ask(leader, Box::new(Event::Heal)));
         }
         let stops = self.rng.u64(0..elections);
         self.machine(leader).stop_clock(now, now + stops);
