@@ -139,9 +139,17 @@ impl World {
         }
         let stops = self.rng.u64(0..elections);
         self.machine(leader).stop_clock(now, now + stops);
+        self.lure(leader);
+        // Those of sessions that it has never heard of come later.
+        let later = self.rng.u64(0..elections);
+        self.plan(later, Happening::Lure(leader));
+    }
+
+    /// Half of the clients turn to this node.
+    pub(super) fn lure(&mut self, node: NodeId) {
         for client in &mut self.clients {
             if self.rng.bool() {
-                client.turn_to(leader);
+                client.turn_to(node);
             }
         }
     }

@@ -28,6 +28,8 @@ pub(super) enum Happening {
     End(NodeId),
     /// A client's turn.
     Turn(usize),
+    /// Clients turn to a node that was deposed and may not know it.
+    Lure(NodeId),
     /// A fault.
     Fault(Fault),
 }

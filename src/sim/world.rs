@@ -169,6 +169,7 @@ impl World {
             Happening::Restart(node) => self.restart(node),
             Happening::End(node) => self.crash(node, "right after a question"),
             Happening::Turn(client) => self.turn(client),
+            Happening::Lure(node) => self.lure(node),
             Happening::Fault(fault) => {
                 if self.faults {
                     self.strike(fault);
