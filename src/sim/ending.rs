@@ -10,6 +10,9 @@ use crate::rsm::Archive;
 /// How many election timeouts the cluster has to recover in, once the faults stop.
 const PATIENCE_ELECTIONS: u64 = 40;
 
+/// A snapshot has fewer chunks, however small they are.
+const SNAPSHOT_CHUNKS: u64 = 256;
+
 impl World {
     /// Faults happen.
     pub(super) fn storm(&mut self) {
@@ -47,15 +50,27 @@ impl World {
         // What is lost with a reset is asked for again after a while: clients by their turns.
         let turns = self.weather.load.request_ticks * 2 * 64;
         let patience = self.weather.election_ticks * PATIENCE_ELECTIONS + turns;
-        let end = self.now + patience;
+        let mut end = self.now + patience;
+        // A transfer takes a round trip and a tick for each chunk, which may hold one entry only.
+        let chunks = self.checks.decided() + SNAPSHOT_CHUNKS;
+        let last = end + chunks * (2 + self.weather.election_ticks / 2);
         while !self.is_well() {
             self.next();
+            if self.is_transferring() {
+                end = end.max(last.min(self.now + patience));
+            }
             assert!(
                 self.now < end,
                 "not well {patience} ticks after the last fault:\n{}",
                 self.standing()
             );
         }
+    }
+
+    /// Whether a node gets a snapshot from another.
+    fn is_transferring(&self) -> bool {
+        let mut nodes = self.machines.iter().filter_map(|machine| machine.node.as_ref());
+        nodes.any(|node| node.transfer().is_some())
     }
 
     /// Everything is answered, and every node that can be has the same and has applied it.
