@@ -4,8 +4,10 @@ use std::fmt;
 use std::process::ExitCode;
 
 use crate::cluster;
+use crate::disk::verdict;
 use crate::local;
 use crate::node;
+use crate::rsm::ShelfError;
 use crate::server;
 use crate::transport::listener;
 use crate::wal;
@@ -151,7 +153,13 @@ impl From<node::Error<wal::Error>> for Failure {
     fn from(error: node::Error<wal::Error>) -> Failure {
         match error {
             node::Error::Log(error) => Failure::from(error),
-            node::Error::Shelf(_) | node::Error::NoSnapshot(_) => Failure::new(Status::Disk, error),
+            node::Error::Shelf(error) => match &*error {
+                ShelfError::Io { path, source } => {
+                    Failure::new(Status::Disk, verdict::line(path, source))
+                }
+                ShelfError::Damaged { .. } => Failure::new(Status::Disk, error),
+            },
+            node::Error::NoSnapshot(_) => Failure::new(Status::Disk, error),
         }
     }
 }
