@@ -99,7 +99,7 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         let mut outputs = Vec::new();
         let mut inputs = Vec::new();
         for event in events {
-            inputs.extend(self.admit(event, &mut outputs)?);
+            self.admit(event, &mut inputs, &mut outputs)?;
         }
         inputs.splice(0..0, self.first.drain(..));
         loop {
@@ -147,28 +147,27 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         self.persister.persist(effects)
     }
 
-    /// Turns an event into an input of the core, or answers it at once.
+    /// Turns an event into inputs of the core, or answers it at once.
     fn admit(
         &mut self,
         event: Event,
+        inputs: &mut Vec<Input>,
         outputs: &mut Vec<Output>,
-    ) -> Result<Vec<Input>, Arc<ShelfError>> {
-        Ok(match event {
-            Event::Message(envelope) => vec![Input::Message(envelope)],
-            Event::Request(request) => Vec::from_iter(self.admit_request(request, outputs)),
-            Event::Query { id, body } => vec![self.ask(Asked::Query(id, body))],
-            Event::Reset(node) => vec![Input::Reset(node)],
+    ) -> Result<(), Arc<ShelfError>> {
+        match event {
+            Event::Message(envelope) => inputs.push(Input::Message(envelope)),
+            Event::Request(request) => inputs.extend(self.admit_request(request, outputs)),
+            Event::Query { id, body } => inputs.push(self.ask(Asked::Query(id, body))),
+            Event::Reset(node) => inputs.push(Input::Reset(node)),
             Event::Tick { elapsed } => {
-                let asked = self.tick_keeping(elapsed);
-                [Input::Tick { elapsed }].into_iter().chain(asked).collect()
+                inputs.push(Input::Tick { elapsed });
+                inputs.extend(self.tick_keeping(elapsed));
             }
-            Event::Skip(count) => vec![Input::Skip(count)],
-            Event::Heal => vec![Input::Heal],
-            Event::Kept(slot, older) => {
-                self.on_kept(slot, older, outputs)?;
-                Vec::new()
-            }
-        })
+            Event::Skip(count) => inputs.push(Input::Skip(count)),
+            Event::Heal => inputs.push(Input::Heal),
+            Event::Kept(slot, older) => self.on_kept(slot, older, outputs)?,
+        }
+        Ok(())
     }
 
     /// Something that may be answered once a quorum has said that this node still leads.
