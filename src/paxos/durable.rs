@@ -1,8 +1,8 @@
 //! Persist before send, as a matter of types.
 //!
 //! Paxos is safe only if an acceptor never forgets what it said: a promise or an acceptance must be
-//! on disk *before* the message that tells of it leaves. This file holds every lock of that door,
-//! and it is one file because privacy is what locks it:
+//! on disk *before* the message that tells of it leaves. This module holds every lock of that
+//! door, and it is one module, with the state in a file below, because privacy is what locks it:
 //!
 //! - [`AcceptorState`] has private fields, and a [`Record`] is the only way to change one:
 //!   [`Effects::record`] applies it and notes that it must be written. Replay uses the same code.
@@ -90,247 +90,18 @@
 //!
 //! Deliberately absent: any knowledge of how a record is stored (`wal`), and any IO.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
-
-use super::ballot::{Ballot, Incarnation, NodeId, Slot};
-use super::command::Command;
+use super::ballot::NodeId;
 use super::message::{
     Accept, Canvass, CanvassAnswer, CatchUp, CatchUpAsk, Decide, Echo, Envelope, Heartbeat,
-    Message, PValue, Resend, Run,
+    Message, Resend,
 };
 use super::notice::Notice;
 
-/// A change of what an acceptor has said or knows, as it is written to the log. Variants are only
-/// ever added at the end.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Record {
-    /// Nothing below this ballot will be accepted any more.
-    Promised(Ballot),
-    /// These slots were accepted; the run's ballot is thereby promised.
-    Accepted(Run),
-    /// Decided values that came from a peer, contiguous from the mark on; they override what was
-    /// accepted there, and raise the mark behind them.
-    Learned {
-        /// The slot of the first command: never above the mark.
-        first: Slot,
-        /// Decided commands.
-        commands: Vec<Command>,
-    },
-    /// Every slot below is decided, and its decided value is on this disk.
-    Decided(Slot),
-    /// The store that a peer speaks from.
-    Incarnation {
-        /// The peer.
-        node: NodeId,
-        /// The newest store of it that this node has heard of.
-        incarnation: Incarnation,
-    },
-    /// The slots below are gone from the log: a snapshot holds what they led to. Restates all else
-    /// that their records said and that must survive them.
-    Trimmed {
-        /// The lowest slot that is still held.
-        below: Slot,
-        /// The decided mark: at or above `below`.
-        mark: Slot,
-        /// The promise.
-        promised: Option<Ballot>,
-        /// The chain of runs.
-        chain: Option<Chain>,
-        /// The table of the others' stores.
-        incarnations: Vec<(NodeId, Incarnation)>,
-        /// Where the log begins now, in numbers of its own: the log fills it in as it writes.
-        first_record: u64,
-    },
-}
+mod state;
 
-/// What one slot holds on this disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Vote {
-    /// The ballot in which it was accepted; `None` for a decided value that came from a peer.
-    pub ballot: Option<Ballot>,
-    /// The value.
-    pub command: Command,
-}
-
-/// The end of the unbroken chain of runs that was accepted in the highest ballot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Chain {
-    /// Their ballot.
-    pub ballot: Ballot,
-    /// What the first of them follows: all that the ballot proposed in `from..end` is held.
-    pub from: Slot,
-    /// The slot after the last.
-    pub end: Slot,
-}
-
-/// All that an acceptor must never forget. Changes only through [`Effects::record`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AcceptorState {
-    promised: Option<Ballot>,
-    chain: Option<Chain>,
-    votes: BTreeMap<Slot, Vote>,
-    mark: Slot,
-    trimmed: Slot,
-    incarnations: BTreeMap<NodeId, Incarnation>,
-}
-
-impl AcceptorState {
-    /// What the log says, from its records in order.
-    #[must_use]
-    pub fn replay(records: impl IntoIterator<Item = Record>) -> AcceptorState {
-        AcceptorState::default().then(records)
-    }
-
-    /// This state, and what these further records say.
-    #[must_use]
-    pub fn then(mut self, records: impl IntoIterator<Item = Record>) -> AcceptorState {
-        for record in records {
-            self.apply(record);
-        }
-        self
-    }
-
-    /// The highest ballot promised; accepting a ballot promises it (A1: it only grows).
-    #[must_use]
-    pub fn promised(&self) -> Option<Ballot> {
-        self.promised
-    }
-
-    /// The runs accepted last.
-    #[must_use]
-    pub fn chain(&self) -> Option<Chain> {
-        self.chain
-    }
-
-    /// The durable decided mark: every slot below is decided, and its value is here.
-    #[must_use]
-    pub fn mark(&self) -> Slot {
-        self.mark
-    }
-
-    /// The lowest slot whose value is still held.
-    #[must_use]
-    pub fn trimmed(&self) -> Slot {
-        self.trimmed
-    }
-
-    /// What a slot holds.
-    #[must_use]
-    pub fn vote(&self, slot: Slot) -> Option<&Vote> {
-        self.votes.get(&slot)
-    }
-
-    /// What the slots from `from` on hold, ascending.
-    pub fn votes(&self, from: Slot) -> impl Iterator<Item = (Slot, &Vote)> {
-        self.votes.range(from..).map(|(slot, vote)| (*slot, vote))
-    }
-
-    /// The slot after the highest that holds anything, or the mark if that is higher.
-    #[must_use]
-    pub fn end(&self) -> Slot {
-        let held = self.votes.last_key_value().map_or(Slot(0), |(slot, _)| slot.next());
-        held.max(self.mark)
-    }
-
-    /// What a Promise must list: everything accepted at or above the mark.
-    ///
-    /// # Panics
-    ///
-    /// If a learned value lies above the mark; `Learned` raises the mark, so none can.
-    #[must_use]
-    pub fn accepted(&self) -> Vec<PValue> {
-        let pvalue = |(slot, vote): (Slot, &Vote)| PValue {
-            ballot: vote.ballot.expect("a learned value lies below the mark"),
-            slot,
-            command: vote.command.clone(),
-        };
-        self.votes(self.mark).map(pvalue).collect()
-    }
-
-    /// The newest store of a peer that this node has on record.
-    #[must_use]
-    pub fn incarnation(&self, node: NodeId) -> Option<Incarnation> {
-        self.incarnations.get(&node).copied()
-    }
-
-    /// The table of the peers' stores.
-    #[must_use]
-    pub fn incarnations(&self) -> Vec<(NodeId, Incarnation)> {
-        self.incarnations.iter().map(|(node, incarnation)| (*node, *incarnation)).collect()
-    }
-
-    /// The record by which the slots below go, and everything else stays. A snapshot at or above
-    /// `below` must be durable before it is written; the mark rises to it if need be.
-    #[must_use]
-    pub fn trim(&self, below: Slot) -> Record {
-        Record::Trimmed {
-            below,
-            mark: self.mark.max(below),
-            promised: self.promised,
-            chain: self.chain,
-            incarnations: self.incarnations(),
-            first_record: 0,
-        }
-    }
-
-    /// What no record can make: for the test of the invariant that forbids it.
-    #[cfg(test)]
-    pub(super) fn with_a_vote_above_its_promise() -> AcceptorState {
-        let ballot = super::testing::ballot(1, 0);
-        let chain = Chain { ballot, from: Slot(0), end: Slot(1) };
-        AcceptorState { chain: Some(chain), ..AcceptorState::default() }
-    }
-
-    fn apply(&mut self, record: Record) {
-        match record {
-            Record::Promised(ballot) => self.promised = self.promised.max(Some(ballot)),
-            Record::Accepted(run) => self.accept(run),
-            Record::Learned { first, commands } => self.learn(first, commands),
-            Record::Decided(mark) => self.mark = self.mark.max(mark),
-            Record::Incarnation { node, incarnation } => {
-                let known = self.incarnations.entry(node).or_insert(incarnation);
-                *known = incarnation.max(*known);
-            }
-            Record::Trimmed { below, mark, promised, chain, incarnations, first_record: _ } => {
-                self.votes = self.votes.split_off(&below);
-                self.trimmed = self.trimmed.max(below);
-                self.mark = self.mark.max(mark);
-                self.promised = self.promised.max(promised);
-                self.chain = chain;
-                self.incarnations.extend(incarnations);
-            }
-        }
-    }
-
-    fn accept(&mut self, run: Run) {
-        self.promised = self.promised.max(Some(run.ballot));
-        self.chain = Some(match self.chain {
-            Some(chain) if chain.ballot == run.ballot && run.after == chain.end => {
-                Chain { end: run.end(), ..chain }
-            }
-            Some(_) | None => Chain { ballot: run.ballot, from: run.after, end: run.end() },
-        });
-        for (slot, command) in (run.first.0..).map(Slot).zip(run.commands) {
-            // What is decided stays: a later ballot can only repeat it (A3, P2c).
-            if slot >= self.mark {
-                self.votes.insert(slot, Vote { ballot: Some(run.ballot), command });
-            }
-        }
-    }
-
-    fn learn(&mut self, first: Slot, commands: Vec<Command>) {
-        for (slot, command) in (first.0..).map(Slot).zip(commands) {
-            if slot >= self.mark {
-                self.votes.insert(slot, Vote { ballot: None, command });
-                self.mark = slot.next();
-            }
-        }
-    }
-}
-
+pub use state::{AcceptorState, Chain, Record, Vote};
 mod sealed {
     pub trait Sealed {}
 }
