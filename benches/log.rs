@@ -49,7 +49,7 @@ impl Log {
     fn commit(&mut self, records: u64) -> Duration {
         let mut batch: Vec<Record> = (self.next..self.next + records).map(accepted).collect();
         if self.next - self.trimmed > 2 * HELD_SLOTS {
-            batch.extend(self.trim());
+            batch.extend(self.trim().into_iter().flatten());
         }
         if self.next / HELD_SLOTS != (self.next + records) / HELD_SLOTS {
             self.marks.push(self.next);
@@ -60,7 +60,7 @@ impl Log {
         began.elapsed()
     }
 
-    fn trim(&mut self) -> Option<Record> {
+    fn trim(&mut self) -> Option<Vec<Record>> {
         if self.marks.is_empty() {
             return None;
         }

@@ -159,7 +159,10 @@ impl From<node::Error<wal::Error>> for Failure {
                 }
                 ShelfError::Damaged { .. } => Failure::new(Status::Disk, error),
             },
-            node::Error::NoSnapshot(_) => Failure::new(Status::Disk, error),
+            node::Error::Replaced(_) => Failure::new(Status::Config, error),
+            node::Error::NoSnapshot(_) | node::Error::Forgot { .. } => {
+                Failure::new(Status::Disk, error)
+            }
         }
     }
 }

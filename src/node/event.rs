@@ -63,4 +63,8 @@ pub enum Output {
     },
     /// A snapshot that a keeper is to make durable; then it tells of it with [`Event::Kept`].
     Draft(Draft),
+    /// A peer is to be found elsewhere than the cluster was told.
+    Moved(NodeId, Bytes),
+    /// This node's store, which took the place of a lost one, votes from now on.
+    Rejoined,
 }

@@ -211,7 +211,8 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         &mut self,
         notices: Vec<Notice>,
         outputs: &mut Vec<Output>,
-    ) -> Result<Vec<Input>, Arc<ShelfError>> {
+    ) -> Result<Vec<Input>, Error<W::Error>> {
+        let node = self.replica.config().node;
         let mut inputs = Vec::new();
         for notice in notices {
             match notice {
@@ -230,6 +231,12 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
                 Notice::Stranded(peer) => self.on_stranded(peer),
                 Notice::Transfer(from, body) => {
                     inputs.extend(self.on_transfer(from, &body, outputs)?);
+                }
+                Notice::Moved(peer, address) => outputs.push(Output::Moved(peer, address)),
+                Notice::Rejoined => outputs.push(Output::Rejoined),
+                Notice::Replaced(_) => return Err(Error::Replaced(node)),
+                Notice::Forgot { by, told, held } => {
+                    return Err(Error::Forgot { node, by, told, held });
                 }
             }
         }

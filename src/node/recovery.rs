@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::keeping::Pace;
 use super::transfer::Offered;
-use crate::paxos::{AcceptorState, Slot};
+use crate::paxos::{AcceptorState, NodeId, Slot};
 use crate::rsm::{
     Archive, Executor, Extent, MemoryShelf, Shelf, ShelfError, Snapshot, StateMachine,
 };
@@ -30,6 +30,30 @@ pub enum Error<E> {
          what was before. Replace the node"
     )]
     NoSnapshot(Slot),
+    /// Others remember more of this store than it holds.
+    #[error(
+        "this store holds {held} records, but node {} was told of {told}: it has lost what it \
+         said, and must not be voted from again. `indelible replace {} --address HOST:PORT`, on an \
+         empty folder, brings the node back",
+        by.0, node.0
+    )]
+    Forgot {
+        /// Whose store it is.
+        node: NodeId,
+        /// Who remembers.
+        by: NodeId,
+        /// How many records it was told of.
+        told: u64,
+        /// How many there are.
+        held: u64,
+    },
+    /// Another store has taken the place of this one.
+    #[error(
+        "this store of node {} was replaced by a newer one, which votes in its place: what is left \
+         of it may be removed",
+        .0.0
+    )]
+    Replaced(NodeId),
 }
 
 /// What lies beside a log when a node starts. By default nothing, in memory.
@@ -112,7 +136,7 @@ mod tests {
     #[test]
     fn a_snapshot_must_reach_up_to_where_the_log_begins() {
         let state = AcceptorState::default();
-        let state = state.clone().then([state.trim(Slot(10))]);
+        let state = state.clone().then(state.trim(Slot(10)));
         let found = |applied| replay::<_, ()>(&state, beside(applied), Chat);
         let digest = found(10).map(|executor| executor.digest());
         assert_eq!(digest.ok(), Some(Digest { slot: Slot(10), hash: 10 }));

@@ -10,7 +10,7 @@
 use super::ballot::{Ballot, NodeId, Slot};
 use super::config::Config;
 use super::durable::{AcceptorState, Chain, Effects, Record};
-use super::message::{Accepted, Preempted, Prepare, Promise, Resend, Run, Seal};
+use super::message::{Accepted, Preempted, Promise, Resend, Run, Seal};
 use super::sound::SPAN_MAX;
 
 /// An acceptor on its durable state.
@@ -29,11 +29,10 @@ impl Acceptor {
         &mut self,
         config: &Config,
         from: NodeId,
-        prepare: &Prepare,
+        ballot: Ballot,
         decided: Slot,
         fx: &mut Effects,
     ) -> bool {
-        let ballot = prepare.ballot;
         if self.refuses(from, ballot, fx) {
             return false;
         }
@@ -47,6 +46,7 @@ impl Acceptor {
             mark: self.state.mark(),
             accepted_in: self.state.chain().map(|chain| chain.ballot),
             accepted: self.state.accepted(),
+            records: self.state.records(),
             seal: self.seal(config),
         };
         fx.send(from, promise);
@@ -93,8 +93,8 @@ impl Acceptor {
         fx: &mut Effects,
     ) {
         if let Some(Chain { from, end, .. }) = chain {
-            let seal = self.seal(config);
-            fx.send(to, Accepted { ballot, from, up_to: end, seal });
+            let (records, seal) = (self.state.records(), self.seal(config));
+            fx.send(to, Accepted { ballot, from, up_to: end, records, seal });
         }
     }
 
@@ -114,8 +114,9 @@ impl Acceptor {
             fx.record(&mut self.state, Record::Promised(ballot));
         }
         self.raise_mark(decided, fx);
-        let seal = self.seal(config);
-        fx.send(to, Accepted { ballot, from: run.first, up_to: run.end(), seal });
+        let (from, up_to) = (run.first, run.end());
+        let (records, seal) = (self.state.records(), self.seal(config));
+        fx.send(to, Accepted { ballot, from, up_to, records, seal });
     }
 
     /// Writes down how far this node has decided, if the disk does not say so yet.
@@ -136,7 +137,7 @@ impl Acceptor {
         }
     }
 
-    fn seal(&self, config: &Config) -> Seal {
+    pub(super) fn seal(&self, config: &Config) -> Seal {
         Seal { incarnation: config.incarnation, known: self.state.incarnations() }
     }
 }

@@ -103,28 +103,44 @@ impl Mouth {
         let (ballot, slot) = (self.ballot(from), self.slot());
         let (round, promised) = (self.number(), Some(self.ballot(from)));
         let (decided, incarnation, yes) = (self.slot(), self.incarnation(), self.rng.bool());
-        match self.rng.u8(0..14) {
-            0 => Prepare { ballot }.into(),
+        let (records, seal) = (self.number(), self.seal());
+        match self.rng.u8(0..19) {
+            0 => Prepare { ballot, records }.into(),
             1 => {
-                let (accepted, seal) = (self.pvalues(from), self.seal());
-                Promise { ballot, mark: slot, accepted_in: promised, accepted, seal }.into()
+                let (mark, accepted_in, accepted) = (slot, promised, self.pvalues(from));
+                Promise { ballot, mark, accepted_in, accepted, records, seal }.into()
             }
             2 => Preempted { refused: ballot, promised: self.ballot(from) }.into(),
             3 => {
                 let run = Run { ballot, after: slot, first: decided, commands: self.commands() };
                 Accept { run, watermark: self.slot() }.into()
             }
-            4 => Accepted { ballot, from: slot, up_to: decided, seal: self.seal() }.into(),
+            4 => Accepted { ballot, from: slot, up_to: decided, records, seal }.into(),
             5 => Resend { ballot }.into(),
             6 => Decide { ballot, watermark: slot }.into(),
             7 => Heartbeat { ballot, round, watermark: slot, decided, digest: None }.into(),
-            8 => Echo { ballot, round, decided, incarnation, digest: None }.into(),
+            8 => Echo { ballot, round, decided, seal, digest: None }.into(),
             9 => Canvass { round, decided }.into(),
-            10 => CanvassAnswer { round, yes, promised, decided, incarnation }.into(),
+            10 => CanvassAnswer { round, yes, promised, decided, seal }.into(),
             11 => CatchUpAsk { from: slot }.into(),
             12 => {
                 let (commands, trimmed) = (self.commands(), self.slot());
                 CatchUp { first: slot, commands, decided, trimmed }.into()
+            }
+            13 => {
+                Recorded { incarnation, records, others: vec![(ME, incarnation, records)] }.into()
+            }
+            14 => Recall { incarnation, address: None }.into(),
+            15 => {
+                // More than this node holds would end it, rightly.
+                let of = self.incarnation();
+                Recollection { of, records: self.rng.u64(0..2), seal }.into()
+            }
+            16 => Rejoin { incarnation, address: Some(bytes::Bytes::from_static(b"there")) }.into(),
+            17 => {
+                let (accepted, chain) = (self.pvalues(from), None);
+                let (to, mark) = (self.incarnation(), slot);
+                Testimony { to, promised, mark, chain, accepted, records, seal }.into()
             }
             _ => Transfer { body: bytes::Bytes::from_static(b"anything") }.into(),
         }
@@ -132,34 +148,42 @@ impl Mouth {
 
     /// What an obliging peer would answer, with contents of its own.
     fn hear(&mut self, said: &Envelope) {
-        let (from, seal) = (said.to, self.seal());
-        let incarnation = seal.incarnation;
+        let (from, records, seal) = (said.to, self.number(), self.seal());
         let answer: Option<Message> = match &said.message {
             Message::Canvass(m) => {
                 let (round, decided) = (m.round, self.slot());
-                let answer =
-                    CanvassAnswer { round, yes: true, promised: None, decided, incarnation };
-                Some(answer.into())
+                Some(CanvassAnswer { round, yes: true, promised: None, decided, seal }.into())
             }
             Message::Prepare(m) => {
                 let (mark, accepted, ballot) = (self.slot(), self.pvalues(from), m.ballot);
                 let accepted_in = accepted.iter().map(|pvalue| pvalue.ballot).max();
-                Some(Promise { ballot, mark, accepted_in, accepted, seal }.into())
+                Some(Promise { ballot, mark, accepted_in, accepted, records, seal }.into())
             }
             Message::Accept(m) => {
                 let (ballot, from, up_to) = (m.run.ballot, m.run.after, m.run.end());
-                Some(Accepted { ballot, from, up_to, seal }.into())
+                Some(Accepted { ballot, from, up_to, records, seal }.into())
             }
             Message::Heartbeat(m) => {
                 let (ballot, round, decided) = (m.ballot, m.round, self.slot());
-                Some(Echo { ballot, round, decided, incarnation, digest: None }.into())
+                Some(Echo { ballot, round, decided, seal, digest: None }.into())
             }
             Message::CatchUpAsk(m) => {
                 let (first, commands, decided) = (m.from, self.commands(), self.slot());
                 let trimmed = if self.rng.bool() { Slot(0) } else { self.slot() };
                 Some(CatchUp { first, commands, decided, trimmed }.into())
             }
+            Message::Recall(m) => {
+                Some(Recollection { of: m.incarnation, records: self.rng.u64(0..2), seal }.into())
+            }
+            Message::Rejoin(m) => {
+                let (to, mark, accepted) = (m.incarnation, self.slot(), self.pvalues(from));
+                let (promised, chain) = (Some(self.ballot(from)), None);
+                Some(Testimony { to, promised, mark, chain, accepted, records, seal }.into())
+            }
             Message::Promise(_)
+            | Message::Recorded(_)
+            | Message::Recollection(_)
+            | Message::Testimony(_)
             | Message::Preempted(_)
             | Message::Accepted(_)
             | Message::Resend(_)
@@ -205,10 +229,10 @@ fn overhear(mouth: &mut Mouth, replica: &Replica) {
 /// Whether the replica led at any time.
 fn talk(seed: u64) -> bool {
     let timing = Timing::from_election(80);
-    let mut replica = Replica::recover(
-        Config::new(ME, Incarnation(1), MEMBERS, timing),
-        AcceptorState::default(),
-    );
+    let config = Config::new(ME, Incarnation(1), MEMBERS, timing);
+    // Every third store takes the place of a lost one.
+    let lost = Record::Standing { records: 0, votes: seed % 3 > 0 };
+    let mut replica = Replica::recover(config, AcceptorState::replay([lost]));
     let mut persister = Persister::new(Nowhere);
     let rng = Rng::with_seed(seed);
     let mut mouth = Mouth { rng, ballots: Vec::new(), slots: Vec::new(), owed: Vec::new() };

@@ -8,12 +8,14 @@ use super::durable::Effects;
 use super::intake::Intake;
 use super::leader::{Campaign, Office};
 use super::message::{Canvass, CanvassAnswer, Preempted, Prepare, Promise};
-use super::replica::{Admission, Replica};
+use super::replica::Replica;
 use super::scout::Scout;
+use super::stores::Admission;
 
 impl Replica {
     pub(super) fn tick_following(&mut self, fx: &mut Effects) {
-        if self.election.is_due(&self.config, self.now) && !self.is_stranded() {
+        let may_lead = self.may_vote() && !self.is_stranded();
+        if may_lead && self.election.is_due(&self.config, self.now) {
             self.canvass(fx);
         }
     }
@@ -41,7 +43,7 @@ impl Replica {
             yes,
             promised: self.acceptor.promised(),
             decided: self.learner.decided(),
-            incarnation: self.config.incarnation,
+            seal: self.acceptor.seal(&self.config),
         };
         fx.send_early(from, answer);
     }
@@ -53,7 +55,7 @@ impl Replica {
         fx: &mut Effects,
     ) {
         self.learner.on_hint(from, answer.decided);
-        let replaced = self.admit(from, answer.incarnation, fx) == Admission::Replaced;
+        let replaced = self.admit(from, &answer.seal, fx) == Admission::Replaced;
         if answer.yes && !replaced && matches!(self.office, Office::None) {
             // What follows from a quorum of yes leaves through the sealed lane, so an answer from
             // a store that was recorded in this very step may count.
@@ -84,11 +86,11 @@ impl Replica {
         let until = self.now + self.config.timing.reach_ticks;
         let retry_at = self.now + self.config.timing.heartbeat_ticks;
         self.office = Office::Campaign(Campaign { scout, until, retry_at, intake });
-        let prepare = Prepare { ballot };
         let (me, decided) = (self.config.node, self.learner.decided());
-        let promised = self.acceptor.on_prepare(&self.config, me, &prepare, decided, fx);
+        let promised = self.acceptor.on_prepare(&self.config, me, ballot, decided, fx);
         assert!(promised, "A1: a fresh ballot lies above every own promise");
         self.election.hear(&self.config, ballot, self.now);
+        let prepare = Prepare { ballot, records: self.acceptor.state.records() };
         for peer in self.config.peers() {
             fx.send(peer, prepare.clone());
         }
@@ -103,9 +105,10 @@ impl Replica {
         } else if self.now >= campaign.retry_at {
             campaign.retry_at = self.now + self.config.timing.heartbeat_ticks;
             let ballot = campaign.scout.ballot;
+            let prepare = Prepare { ballot, records: self.acceptor.state.records() };
             for peer in self.config.peers() {
                 if !campaign.scout.has_promise_of(peer) {
-                    fx.send(peer, Prepare { ballot });
+                    fx.send(peer, prepare.clone());
                 }
             }
         }
@@ -113,7 +116,8 @@ impl Replica {
 
     pub(super) fn on_promise(&mut self, from: NodeId, promise: Promise, fx: &mut Effects) {
         if from != self.config.node {
-            match self.admit(from, promise.seal.incarnation, fx) {
+            self.hear_records(from, promise.seal.incarnation, promise.records);
+            match self.admit(from, &promise.seal, fx) {
                 Admission::Known => (),
                 // Asked again soon; until the store is on disk its vote must not count.
                 Admission::New | Admission::Replaced => return,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+
 use super::ballot::{Ballot, Incarnation, NodeId, Slot};
 
 /// Everything that a replica knows and does not learn.
@@ -21,6 +23,11 @@ pub struct Config {
     pub limits: Limits,
     /// Seeds the jitter.
     pub seed: u64,
+    /// Whether this node asks, when it starts, what the others remember of its store, and remembers
+    /// theirs. Where no disk ever loses what it acknowledged there is nothing to ask.
+    pub recalls: bool,
+    /// Where this node is, if not where the cluster was told: for the nodes around the others.
+    pub address: Option<Bytes>,
     /// Slots that the primary of the first view leaves out when it proposes what is new (a fault
     /// to order).
     pub skip_slots: BTreeSet<Slot>,
@@ -105,6 +112,8 @@ impl Config {
             timing,
             limits: Limits::default(),
             seed: u64::from(node.0),
+            recalls: true,
+            address: None,
             skip_slots: BTreeSet::new(),
         }
     }

@@ -18,7 +18,7 @@
 //! # use indelible::paxos::*;
 //! # let (me, ballot) = (NodeId(0), Ballot::above(None, NodeId(0), Incarnation(1)));
 //! let mut fx = Effects::of_step(me, 0);
-//! let promise = Promise { ballot, mark: Slot(0), accepted_in: None, accepted: vec![],
+//! let promise = Promise { ballot, mark: Slot(0), accepted_in: None, accepted: vec![], records: 1,
 //!                         seal: Seal { incarnation: Incarnation(1), known: vec![] } };
 //! fx.send_early(NodeId(1), promise);
 //! # drop(fx);
@@ -30,7 +30,7 @@
 //! # use indelible::paxos::*;
 //! # let (me, ballot) = (NodeId(0), Ballot::above(None, NodeId(0), Incarnation(1)));
 //! let mut fx = Effects::of_step(me, 0);
-//! let promise = Promise { ballot, mark: Slot(0), accepted_in: None, accepted: vec![],
+//! let promise = Promise { ballot, mark: Slot(0), accepted_in: None, accepted: vec![], records: 1,
 //!                         seal: Seal { incarnation: Incarnation(1), known: vec![] } };
 //! fx.send(NodeId(1), promise);
 //! # drop(fx);
@@ -95,7 +95,7 @@ use std::ops::Range;
 use super::ballot::NodeId;
 use super::message::{
     Accept, Canvass, CanvassAnswer, CatchUp, CatchUpAsk, Decide, Echo, Envelope, Heartbeat,
-    Message, Resend,
+    Message, Recall, Recollection, Rejoin, Resend,
 };
 use super::notice::Notice;
 
@@ -125,7 +125,10 @@ claims_nothing!(
     Canvass,
     CanvassAnswer,
     CatchUpAsk,
-    CatchUp
+    CatchUp,
+    Recall,
+    Recollection,
+    Rejoin,
 );
 
 /// What a step wants: records to write, messages to send, notices for the node around it. Private,

@@ -11,8 +11,9 @@ use super::leader::{Lead, Office};
 use super::message::{Accept, Accepted, Decide, Echo, Heartbeat, Resend};
 use super::notice::Notice;
 use super::pulse::Pulse;
-use super::replica::{Admission, Replica};
+use super::replica::Replica;
 use super::sound::SKIP_MAX;
+use super::stores::Admission;
 
 impl Replica {
     /// Phase 1 is finished: leads, from the highest mark of its quorum on.
@@ -134,10 +135,11 @@ impl Replica {
     }
 
     pub(super) fn on_accepted(&mut self, from: NodeId, accepted: &Accepted, fx: &mut Effects) {
-        if from != self.config.node
-            && self.admit(from, accepted.seal.incarnation, fx) != Admission::Known
-        {
-            return;
+        if from != self.config.node {
+            self.hear_records(from, accepted.seal.incarnation, accepted.records);
+            if self.admit(from, &accepted.seal, fx) != Admission::Known {
+                return;
+            }
         }
         let Office::Lead(lead) = &mut self.office else { return };
         if lead.commander.on_accepted(from, accepted) {
@@ -165,10 +167,10 @@ impl Replica {
 
     pub(super) fn on_echo(&mut self, from: NodeId, echo: &Echo, fx: &mut Effects) {
         self.learner.on_hint(from, echo.decided);
-        let admission = self.admit(from, echo.incarnation, fx);
+        let admission = self.admit(from, &echo.seal, fx);
         let Office::Lead(lead) = &mut self.office else { return };
         if admission == Admission::Known && echo.ballot == lead.ballot {
-            lead.pulse.on_echo(from, echo.round, echo.incarnation);
+            lead.pulse.on_echo(from, echo.round, echo.seal.incarnation);
         }
     }
 
@@ -207,6 +209,7 @@ impl Replica {
         for peer in self.config.peers() {
             fx.send_early(peer, heartbeat.clone());
         }
+        self.tell_records(fx);
     }
 
     fn answer_reads(&mut self, fx: &mut Effects) {

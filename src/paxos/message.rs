@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ballot::{Ballot, Incarnation, NodeId, Slot};
 use super::command::Command;
+use super::durable::Chain;
 
 /// A message with its two ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,13 +48,13 @@ pub struct PValue {
     pub command: Command,
 }
 
-/// Whose word a vote is: the store it comes from, and the stores of others its sender knows.
-/// Votes are counted only for the newest store that anybody knows of.
+/// Whose word it is: the store it comes from, and the stores of others that its sender knows. What
+/// counts towards a quorum counts only for the newest store that anybody knows of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seal {
     /// The sender's own store.
     pub incarnation: Incarnation,
-    /// What it has on disk about the others.
+    /// What it knows of the others'.
     pub known: Vec<(NodeId, Incarnation)>,
 }
 
@@ -62,6 +63,8 @@ pub struct Seal {
 pub struct Prepare {
     /// The ballot to promise.
     pub ballot: Ballot,
+    /// How many records the sender's log has at least.
+    pub records: u64,
 }
 
 /// Phase 1b: accepts nothing below `ballot` any more, and tells what was accepted so far.
@@ -75,6 +78,8 @@ pub struct Promise {
     pub accepted_in: Option<Ballot>,
     /// Everything accepted at or above the mark, ascending by slot.
     pub accepted: Vec<PValue>,
+    /// How many records the sender's log has at least.
+    pub records: u64,
     /// Whose word it is.
     pub seal: Seal,
 }
@@ -106,6 +111,8 @@ pub struct Accepted {
     pub from: Slot,
     /// The slot after the last it covers.
     pub up_to: Slot,
+    /// How many records the sender's log has at least.
+    pub records: u64,
     /// Whose word it is.
     pub seal: Seal,
 }
@@ -160,7 +167,7 @@ pub struct Echo {
     /// How far the sender has decided; a hint.
     pub decided: Slot,
     /// Whose word it is.
-    pub incarnation: Incarnation,
+    pub seal: Seal,
     /// The rolling hash of the sender's state at its last checkpoint.
     pub digest: Option<Digest>,
 }
@@ -186,7 +193,7 @@ pub struct CanvassAnswer {
     /// How far it has decided; a hint.
     pub decided: Slot,
     /// Whose word it is.
-    pub incarnation: Incarnation,
+    pub seal: Seal,
 }
 
 /// Asks for what is decided from a slot on (learner sync).
@@ -216,6 +223,67 @@ pub struct Transfer {
     pub body: Bytes,
 }
 
+/// A leader's word, each heartbeat: how many records its own log has, and those of its followers
+/// that it knows of. Who comes back with fewer has lost some.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// The sender's own store.
+    pub incarnation: Incarnation,
+    /// How many records its log has at least.
+    pub records: u64,
+    /// The others, by the stores that told so.
+    pub others: Vec<(NodeId, Incarnation, u64)>,
+}
+
+/// "I come back, from this store: what do you remember of it?"
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recall {
+    /// The store.
+    pub incarnation: Incarnation,
+    /// Where its node is to be found, if not where the cluster was told.
+    pub address: Option<Bytes>,
+}
+
+/// The answer: what is remembered of a store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recollection {
+    /// The store that was asked for.
+    pub of: Incarnation,
+    /// How many records it has told of.
+    pub records: u64,
+    /// Whose word it is; its table tells of a newer store of the asker, if there is one.
+    pub seal: Seal,
+}
+
+/// "My store takes the place of one that is lost: what must it know before it may vote?"
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejoin {
+    /// The new store.
+    pub incarnation: Incarnation,
+    /// Where its node is to be found, if not where the cluster was told.
+    pub address: Option<Bytes>,
+}
+
+/// The answer of a member that votes. From here on, nothing that it says counts together with
+/// anything that the lost store said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Testimony {
+    /// The store that it is for.
+    pub to: Incarnation,
+    /// What the sender has promised.
+    pub promised: Option<Ballot>,
+    /// Its durable decided mark.
+    pub mark: Slot,
+    /// Its chain of runs.
+    pub chain: Option<Chain>,
+    /// Everything it accepted at or above the mark, ascending by slot.
+    pub accepted: Vec<PValue>,
+    /// How many records its log has at least.
+    pub records: u64,
+    /// Whose word it is.
+    pub seal: Seal,
+}
+
 macro_rules! messages {
     ($($name:ident),* $(,)?) => {
         /// Everything that one node can say to another. Variants are only ever added at the end.
@@ -240,7 +308,8 @@ macro_rules! messages {
 
 messages! {
     Prepare, Promise, Preempted, Accept, Accepted, Resend, Decide, Heartbeat, Echo, Canvass,
-    CanvassAnswer, CatchUpAsk, CatchUp, Transfer,
+    CanvassAnswer, CatchUpAsk, CatchUp, Transfer, Recorded, Recall, Recollection, Rejoin,
+    Testimony,
 }
 
 impl Run {

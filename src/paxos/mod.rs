@@ -21,10 +21,14 @@ mod learner;
 pub mod message;
 pub mod notice;
 mod pulse;
+mod recalling;
+mod rejoining;
 pub mod replica;
 mod scout;
 mod sound;
 mod standing;
+mod stores;
+mod suffrage;
 mod trimming;
 
 pub use ballot::{Ballot, Incarnation, NodeId, Slot};

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::ballot::{NodeId, Slot};
+use super::ballot::{Incarnation, NodeId, Slot};
 use super::command::{ClientId, Command, RequestNumber};
 
 /// Names a read while it waits; the node chooses it.
@@ -26,6 +26,21 @@ pub enum Notice {
     Stranded(NodeId),
     /// The node around that peer's replica says this.
     Transfer(NodeId, Bytes),
+    /// A peer is to be found elsewhere than the cluster was told.
+    Moved(NodeId, Bytes),
+    /// This store, which took the place of a lost one, votes from now on.
+    Rejoined,
+    /// There is a newer store of this node: this one is not heard any more, and must stop.
+    Replaced(Incarnation),
+    /// This store holds less than it has told others: it must not be used any more.
+    Forgot {
+        /// Who remembers.
+        by: NodeId,
+        /// How many records it was told of.
+        told: u64,
+        /// How many there are.
+        held: u64,
+    },
 }
 
 /// Why a request or a read was not taken. Nothing happened: it may be sent again.

@@ -7,13 +7,15 @@
 //! This file dispatches and holds what every replica does: promise, accept, learn. What only some
 //! do at times stands beside it: `campaigning` (canvass and phase 1) and `leading` (phase 2).
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::acceptor::Acceptor;
 use super::ballot::{Ballot, Incarnation, NodeId, Slot};
 use super::command::{Request, RequestNumber};
 use super::config::Config;
-use super::durable::{AcceptorState, Effects, Record};
+use super::durable::{AcceptorState, Effects};
 use super::election::Election;
 use super::leader::Office;
 use super::learner::Learner;
@@ -21,6 +23,7 @@ use super::message::{
     Accept, CatchUp, CatchUpAsk, Digest, Echo, Envelope, Heartbeat, Message, Prepare, Transfer,
 };
 use super::notice::{Notice, ReadId, Rejection};
+use super::suffrage::{self, Suffrage};
 
 /// All that can happen to a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +69,9 @@ pub struct Replica {
     pub(super) learner: Learner,
     pub(super) election: Election,
     pub(super) office: Office,
+    pub(super) suffrage: Suffrage,
+    /// What peers' stores told of their records, and no record of this one says yet.
+    pub(super) heard: BTreeMap<NodeId, (Incarnation, u64)>,
     /// Ticks since the start.
     pub(super) now: u64,
     /// Every slot below is applied by the node around the core.
@@ -75,6 +81,7 @@ pub struct Replica {
     /// Whether anything was recorded since the last flush: then the mark rides along.
     recorded: bool,
     mark_due: u64,
+    heard_due: u64,
 }
 
 impl Replica {
@@ -85,6 +92,8 @@ impl Replica {
             learner: Learner::new(state.mark()),
             election: Election::new(&config, state.promised(), 0),
             applied: state.mark(),
+            suffrage: Suffrage::at_start(&config, &state),
+            heard: BTreeMap::new(),
             acceptor: Acceptor { state },
             office: Office::None,
             now: 0,
@@ -92,6 +101,7 @@ impl Replica {
             steps: 0,
             recorded: false,
             mark_due: 0,
+            heard_due: 0,
             config,
         }
     }
@@ -100,6 +110,9 @@ impl Replica {
     pub fn step(&mut self, input: Input) -> Effects {
         let mut fx = Effects::of_step(self.config.node, self.steps);
         self.steps += 1;
+        if self.is_gone() {
+            return fx;
+        }
         match input {
             Input::Message(envelope) => self.on_message(envelope, &mut fx),
             Input::Propose { request, applied } => self.on_propose(request, applied, &mut fx),
@@ -114,6 +127,9 @@ impl Replica {
             Input::Transfer(to, body) => fx.send(to, Transfer { body }),
         }
         self.recorded |= fx.is_recording();
+        if self.is_gone() {
+            self.step_down(&mut fx);
+        }
         fx
     }
 
@@ -136,21 +152,29 @@ impl Replica {
             learner,
             election: _, // timers
             office,
+            suffrage,
+            heard,
             now,
             applied,
             digest: _, // rides on heartbeats
             steps: _,
             recorded,
             mark_due: _,
+            heard_due: _,
         } = self;
         let (node, learner, office) = (config.node, learner.essence(*now), office.essence());
-        format!("{node} {applied} {recorded} {acceptor:?} {learner} {office}")
+        format!(
+            "{node} {applied} {recorded} {acceptor:?} {learner} {office} {suffrage:?} {heard:?}"
+        )
     }
 
     fn on_message(&mut self, envelope: Envelope, fx: &mut Effects) {
         let from = envelope.from;
         let known = envelope.to == self.config.node && from.0 < self.config.members;
         if !known || !envelope.message.is_sound() {
+            return;
+        }
+        if !self.may_vote() && suffrage::is_for_voters(&envelope.message) {
             return;
         }
         match envelope.message {
@@ -168,6 +192,11 @@ impl Replica {
             Message::CatchUpAsk(ask) => self.on_catch_up_ask(from, &ask, fx),
             Message::CatchUp(chunk) => self.on_catch_up(from, chunk, fx),
             Message::Transfer(Transfer { body }) => fx.notify(Notice::Transfer(from, body)),
+            Message::Recorded(recorded) => self.on_recorded(from, &recorded, fx),
+            Message::Recall(recall) => self.on_recall(from, &recall, fx),
+            Message::Recollection(it) => self.on_recollection(from, &it, fx),
+            Message::Rejoin(rejoin) => self.on_rejoin(from, &rejoin, fx),
+            Message::Testimony(testimony) => self.on_testimony(from, testimony, fx),
         }
     }
 
@@ -176,8 +205,9 @@ impl Replica {
         if ballot.node != from || !self.admit_owner(ballot, fx) {
             return;
         }
+        self.hear_records(from, ballot.incarnation, prepare.records);
         let decided = self.learner.decided();
-        if self.acceptor.on_prepare(&self.config, from, prepare, decided, fx) {
+        if self.acceptor.on_prepare(&self.config, from, ballot, decided, fx) {
             self.election.hear(&self.config, ballot, self.now);
             self.yield_to_promise(fx);
         }
@@ -200,7 +230,15 @@ impl Replica {
 
     fn on_heartbeat(&mut self, from: NodeId, heartbeat: &Heartbeat, fx: &mut Effects) {
         let ballot = heartbeat.ballot;
-        if ballot.node != from || self.acceptor.refuses(from, ballot, fx) {
+        if ballot.node != from || !self.admit_owner(ballot, fx) {
+            return;
+        }
+        if !self.may_vote() {
+            self.learner.on_hint(from, heartbeat.decided);
+            self.ask(Some(from), fx);
+            return;
+        }
+        if self.acceptor.refuses(from, ballot, fx) {
             return;
         }
         if self.office.ballot().is_some_and(|mine| mine < ballot) {
@@ -213,7 +251,7 @@ impl Replica {
             ballot,
             round: heartbeat.round,
             decided: self.learner.decided(),
-            incarnation: self.config.incarnation,
+            seal: self.acceptor.seal(&self.config),
             digest: self.digest,
         };
         fx.send_early(from, echo);
@@ -260,6 +298,7 @@ impl Replica {
 
     fn on_tick(&mut self, elapsed: u64, fx: &mut Effects) {
         self.now = self.now.saturating_add(elapsed);
+        self.tick_suffrage(fx);
         match &self.office {
             Office::None => self.tick_following(fx),
             Office::Campaign(_) => self.tick_campaigning(fx),
@@ -270,6 +309,10 @@ impl Replica {
             self.acceptor.raise_mark(self.learner.decided(), fx);
             self.mark_due = self.now + self.config.timing.heartbeat_ticks * 2;
         }
+        if self.now >= self.heard_due && !self.heard.is_empty() {
+            self.write_heard(fx);
+            self.heard_due = self.now + self.config.timing.heartbeat_ticks * 2;
+        }
     }
 
     fn on_flush(&mut self, fx: &mut Effects) {
@@ -277,6 +320,7 @@ impl Replica {
         // The mark costs nothing where something is written anyway.
         if self.recorded || fx.is_recording() {
             self.acceptor.raise_mark(self.learner.decided(), fx);
+            self.write_heard(fx);
         }
         self.recorded = false;
     }
@@ -322,46 +366,4 @@ impl Replica {
             }
         }
     }
-
-    /// Whether the owner of a ballot speaks from the newest store known of it; records a new one.
-    fn admit_owner(&mut self, ballot: Ballot, fx: &mut Effects) -> bool {
-        self.admit(ballot.node, ballot.incarnation, fx) != Admission::Replaced
-    }
-
-    /// Judges the store that a peer speaks from, and records it if it is new: then older votes of
-    /// that node count no more.
-    pub(super) fn admit(
-        &mut self,
-        from: NodeId,
-        incarnation: Incarnation,
-        fx: &mut Effects,
-    ) -> Admission {
-        match self.acceptor.state.incarnation(from) {
-            Some(known) if known == incarnation => return Admission::Known,
-            Some(known) if known > incarnation => return Admission::Replaced,
-            Some(_) | None => (),
-        }
-        fx.record(&mut self.acceptor.state, Record::Incarnation { node: from, incarnation });
-        self.election.forget(from, incarnation);
-        match &mut self.office {
-            Office::None => (),
-            Office::Campaign(campaign) => campaign.scout.forget(from, incarnation),
-            Office::Lead(lead) => {
-                lead.commander.forget(from, incarnation);
-                lead.pulse.forget(from, incarnation);
-            }
-        }
-        Admission::New
-    }
-}
-
-/// What is known of the store that a message comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Admission {
-    /// On record: its votes count.
-    Known,
-    /// Recorded in this very step: nothing that leaves early may rest on it yet.
-    New,
-    /// A newer store of that node is on record: its votes count no more.
-    Replaced,
 }

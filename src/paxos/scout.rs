@@ -135,6 +135,7 @@ mod tests {
                 mark: Slot(*mark),
                 accepted_in: shown.iter().map(|(round, _, _)| ballot(*round)).max(),
                 accepted: shown.iter().map(pvalue).collect(),
+                records: 1,
                 seal: Seal { incarnation: Incarnation(1), known: vec![] },
             };
             let complete = scout.on_promise(NodeId(node as u16), promise);
@@ -184,8 +185,14 @@ mod tests {
     fn a_promise_for_another_ballot_does_not_count() {
         let mut scout = Scout::new(ballot(9), 1, Slot(0));
         let seal = Seal { incarnation: Incarnation(1), known: vec![] };
-        let promise =
-            Promise { ballot: ballot(8), mark: Slot(0), accepted_in: None, accepted: vec![], seal };
+        let promise = Promise {
+            ballot: ballot(8),
+            mark: Slot(0),
+            accepted_in: None,
+            accepted: vec![],
+            records: 1,
+            seal,
+        };
         assert!(!scout.on_promise(NodeId(0), promise));
     }
 }

@@ -7,7 +7,7 @@
 //! asked: peers are trusted to follow the protocol, not to be free of bugs.
 
 use super::ballot::{Ballot, Slot};
-use super::message::{Message, Promise, Run};
+use super::message::{Message, PValue, Promise, Run, Testimony};
 
 /// No round is above: at one campaign a microsecond that is a hundred thousand years.
 const ROUND_MAX: u64 = 1 << 62;
@@ -42,7 +42,12 @@ impl Message {
             Message::CatchUp(m) => {
                 m.first <= SLOT_MAX && m.decided <= SLOT_MAX && m.trimmed <= m.decided
             }
-            Message::Transfer(_) => true,
+            Message::Transfer(_)
+            | Message::Recorded(_)
+            | Message::Recall(_)
+            | Message::Recollection(_)
+            | Message::Rejoin(_) => true,
+            Message::Testimony(m) => of_testimony(m),
         }
     }
 }
@@ -58,15 +63,27 @@ fn of_run(run: &Run) -> bool {
     of_ballot(run.ballot) && ordered && near && !run.commands.is_empty()
 }
 
-/// What it lists ascends from its mark, and not far.
 fn of_promise(promise: &Promise) -> bool {
-    let listed = &promise.accepted;
-    let ascends = listed.windows(2).all(|pair| pair[0].slot < pair[1].slot);
-    let near =
-        listed.iter().all(|p| promise.mark <= p.slot && p.slot.since(promise.mark) < SPAN_MAX);
-    let ballots = listed.iter().all(|p| of_ballot(p.ballot));
     let highest = promise.accepted_in.is_none_or(of_ballot);
-    of_ballot(promise.ballot) && promise.mark <= SLOT_MAX && ascends && near && ballots && highest
+    of_ballot(promise.ballot) && highest && are_listed(&promise.accepted, promise.mark)
+}
+
+/// No acceptance lies above the promise, and the chain is one.
+fn of_testimony(testimony: &Testimony) -> bool {
+    let chain =
+        testimony.chain.is_none_or(|chain| chain.from <= chain.end && chain.end <= SLOT_MAX);
+    let accepted_in = testimony.chain.map(|chain| chain.ballot);
+    let promised = testimony.promised.is_none_or(of_ballot) && accepted_in <= testimony.promised;
+    let below = testimony.accepted.iter().all(|p| Some(p.ballot) <= accepted_in);
+    chain && promised && below && are_listed(&testimony.accepted, testimony.mark)
+}
+
+/// What is listed ascends from the mark, and not far.
+fn are_listed(listed: &[PValue], mark: Slot) -> bool {
+    let ascends = listed.windows(2).all(|pair| pair[0].slot < pair[1].slot);
+    let near = listed.iter().all(|p| mark <= p.slot && p.slot.since(mark) < SPAN_MAX);
+    let ballots = listed.iter().all(|p| of_ballot(p.ballot));
+    mark <= SLOT_MAX && ascends && near && ballots
 }
 
 #[cfg(test)]
@@ -89,6 +106,7 @@ mod tests {
             mark: Slot(mark),
             accepted_in: None,
             accepted: slots.iter().map(pvalue).collect(),
+            records: 1,
             seal: Seal { incarnation: Incarnation(1), known: Vec::new() },
         })
         .is_sound()
@@ -110,6 +128,6 @@ mod tests {
         assert!(!promise(2, &[3, 3]), "one slot twice");
         assert!(!promise(0, &[SPAN_MAX]), "far off");
         let last = Ballot { round: u64::MAX, node: NodeId(0), incarnation: Incarnation(1) };
-        assert!(!Message::from(Prepare { ballot: last }).is_sound(), "none lies above");
+        assert!(!Message::from(Prepare { ballot: last, records: 1 }).is_sound(), "none lies above");
     }
 }

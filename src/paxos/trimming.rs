@@ -30,8 +30,7 @@ impl Replica {
         let state = &mut self.acceptor.state;
         let below = below.min(state.mark());
         if state.trimmed() < below {
-            let trimmed = state.trim(below);
-            fx.record(state, trimmed);
+            state.trim(below).into_iter().for_each(|record| fx.record(state, record));
         }
     }
 
@@ -42,8 +41,8 @@ impl Replica {
         }
         // A leader learns from others only what lies below its first slot.
         self.step_down(fx);
-        let trimmed = self.acceptor.state.trim(below);
-        fx.record(&mut self.acceptor.state, trimmed);
+        let state = &mut self.acceptor.state;
+        state.trim(below).into_iter().for_each(|record| fx.record(state, record));
         self.learner.on_installed(below);
     }
 }

@@ -220,6 +220,15 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
                     self.keeper.hand_in(draft);
                     continue;
                 }
+                Output::Moved(node, address) => {
+                    let address = String::from_utf8_lossy(&address);
+                    tracing::info!(node = node.0, "node {} is at {address} now", node.0);
+                    continue;
+                }
+                Output::Rejoined => {
+                    tracing::warn!("this store votes from now on: it has all that it needs");
+                    continue;
+                }
                 Output::Answer { id, result } => {
                     if let Some((id, reply)) = self.queries.remove(&id) {
                         reply.tell(FromNode::Answer { id, result });

@@ -132,7 +132,11 @@ impl Checks {
                 Record::Promised(_)
                 | Record::Learned { .. }
                 | Record::Decided(_)
-                | Record::Incarnation { .. } => (),
+                | Record::Incarnation { .. }
+                | Record::Standing { .. }
+                | Record::Heard { .. }
+                | Record::Moved { .. }
+                | Record::Imported { .. } => (),
             }
         }
     }
@@ -160,7 +164,12 @@ impl Checks {
             | Message::CanvassAnswer(_)
             | Message::CatchUpAsk(_)
             | Message::CatchUp(_)
-            | Message::Transfer(_) => return,
+            | Message::Transfer(_)
+            | Message::Recorded(_)
+            | Message::Recall(_)
+            | Message::Recollection(_)
+            | Message::Rejoin(_)
+            | Message::Testimony(_) => return,
         };
         let from = self.watermarks.get(&ballot).copied().unwrap_or_default();
         if from < to {

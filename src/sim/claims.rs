@@ -13,10 +13,12 @@ use crate::paxos::{AcceptorState, Envelope, Message};
 /// If it is not.
 pub(super) fn claims_are_durable(image: &AcceptorState, envelope: &Envelope) -> Verdict {
     let promised = image.promised();
+    let holds = |records: u64| records <= image.records();
     let durable = match &envelope.message {
-        Message::Prepare(prepare) => promised >= Some(prepare.ballot),
+        Message::Prepare(prepare) => promised >= Some(prepare.ballot) && holds(prepare.records),
         Message::Promise(promise) => {
-            promised >= Some(promise.ballot) && image.mark() >= promise.mark
+            let whole = image.mark() >= promise.mark && holds(promise.records);
+            promised >= Some(promise.ballot) && whole
         }
         Message::Preempted(preempted) => promised >= Some(preempted.promised),
         Message::Accepted(accepted) => {
@@ -24,7 +26,14 @@ pub(super) fn claims_are_durable(image: &AcceptorState, envelope: &Envelope) -> 
                 let whole = chain.from <= accepted.from && accepted.up_to <= chain.end;
                 chain.ballot > accepted.ballot || (chain.ballot == accepted.ballot && whole)
             });
-            promised >= Some(accepted.ballot) && (held || accepted.up_to <= image.mark())
+            let voted = held || accepted.up_to <= image.mark();
+            promised >= Some(accepted.ballot) && voted && holds(accepted.records)
+        }
+        Message::Recorded(recorded) => holds(recorded.records),
+        Message::Testimony(testimony) => {
+            let whole = image.mark() >= testimony.mark && holds(testimony.records);
+            let met = image.incarnation(envelope.to) >= Some(testimony.to);
+            promised >= testimony.promised && whole && met
         }
         Message::Accept(_)
         | Message::Resend(_)
@@ -35,7 +44,10 @@ pub(super) fn claims_are_durable(image: &AcceptorState, envelope: &Envelope) -> 
         | Message::CanvassAnswer(_)
         | Message::CatchUpAsk(_)
         | Message::CatchUp(_)
-        | Message::Transfer(_) => true,
+        | Message::Transfer(_)
+        | Message::Recall(_)
+        | Message::Recollection(_)
+        | Message::Rejoin(_) => true,
     };
     if durable {
         return Ok(());

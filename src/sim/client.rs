@@ -111,7 +111,11 @@ impl Client {
                     history.answer(op, now, seen.slots, seen);
                 }
             }
-            Output::Rejected(..) | Output::Queued(..) | Output::Draft(_) => (),
+            Output::Rejected(..)
+            | Output::Queued(..)
+            | Output::Draft(_)
+            | Output::Moved(..)
+            | Output::Rejoined => (),
         }
     }
 

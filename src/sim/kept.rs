@@ -129,6 +129,11 @@ fn part(envelope: &Envelope) -> Part {
         | Message::Resend(_)
         | Message::Decide(_)
         | Message::Canvass(_)
-        | Message::CanvassAnswer(_) => Part::Neither,
+        | Message::CanvassAnswer(_)
+        | Message::Recorded(_)
+        | Message::Recall(_)
+        | Message::Recollection(_)
+        | Message::Rejoin(_)
+        | Message::Testimony(_) => Part::Neither,
     }
 }

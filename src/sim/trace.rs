@@ -119,6 +119,11 @@ fn about_message(message: &Message) -> (Option<Ballot>, Option<Slot>) {
         Message::CanvassAnswer(it) => (it.promised, Some(it.decided)),
         Message::CatchUpAsk(it) => (None, Some(it.from)),
         Message::CatchUp(it) => (None, Some(it.first)),
-        Message::Transfer(_) => (None, None),
+        Message::Transfer(_)
+        | Message::Recorded(_)
+        | Message::Recall(_)
+        | Message::Recollection(_)
+        | Message::Rejoin(_) => (None, None),
+        Message::Testimony(it) => (it.promised, Some(it.mark)),
     }
 }

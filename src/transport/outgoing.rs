@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 use super::incoming::Identity;
 use super::{Frames, HELLO_PATIENCE, prepare};
 use crate::cluster::Member;
-use crate::paxos::{Command, Envelope, Message, NodeId};
+use crate::paxos::{Command, Envelope, Message, NodeId, PValue};
 use crate::wire::drop::{Dropper, Loss};
 use crate::wire::frame;
 use crate::wire::hello::{Caller, Greeting, Hello};
@@ -131,12 +131,12 @@ fn weight(message: &Message) -> usize {
     /// More than what all but the commands take.
     const FIXED_BYTES: usize = 128;
     let commands = |commands: &[Command]| commands.iter().map(Command::weight).sum::<usize>();
+    let pvalues = |listed: &[PValue]| listed.iter().map(|p| p.command.weight()).sum::<usize>();
     let carried = match message {
         Message::Accept(accept) => commands(&accept.run.commands),
         Message::CatchUp(chunk) => commands(&chunk.commands),
-        Message::Promise(promise) => {
-            promise.accepted.iter().map(|pvalue| pvalue.command.weight()).sum()
-        }
+        Message::Promise(promise) => pvalues(&promise.accepted),
+        Message::Testimony(testimony) => pvalues(&testimony.accepted),
         Message::Prepare(_)
         | Message::Preempted(_)
         | Message::Accepted(_)
@@ -146,7 +146,11 @@ fn weight(message: &Message) -> usize {
         | Message::Echo(_)
         | Message::Canvass(_)
         | Message::CanvassAnswer(_)
-        | Message::CatchUpAsk(_) => 0,
+        | Message::CatchUpAsk(_)
+        | Message::Recorded(_)
+        | Message::Recall(_)
+        | Message::Recollection(_)
+        | Message::Rejoin(_) => 0,
         Message::Transfer(transfer) => transfer.body.len(),
     };
     FIXED_BYTES + carried

@@ -130,10 +130,14 @@ fn end_of(records: &[Record]) -> Slot {
     let end = |record: &Record| match record {
         Record::Accepted(run) => run.end(),
         Record::Learned { first, commands } => first.plus(commands.len() as u64),
+        Record::Imported { accepted, .. } => accepted.last().map_or(Slot(0), |p| p.slot.next()),
         Record::Promised(_)
         | Record::Decided(_)
         | Record::Incarnation { .. }
-        | Record::Trimmed { .. } => Slot(0),
+        | Record::Trimmed { .. }
+        | Record::Standing { .. }
+        | Record::Heard { .. }
+        | Record::Moved { .. } => Slot(0),
     };
     records.iter().map(end).max().unwrap_or_default()
 }
@@ -145,7 +149,11 @@ fn trimmed_below(record: &Record) -> Option<Slot> {
         | Record::Accepted(_)
         | Record::Learned { .. }
         | Record::Decided(_)
-        | Record::Incarnation { .. } => None,
+        | Record::Incarnation { .. }
+        | Record::Standing { .. }
+        | Record::Heard { .. }
+        | Record::Moved { .. }
+        | Record::Imported { .. } => None,
     }
 }
 
@@ -154,8 +162,13 @@ fn promised_by(record: &Record) -> Option<Ballot> {
     match record {
         Record::Promised(ballot) => Some(*ballot),
         Record::Accepted(run) => Some(run.ballot),
-        Record::Trimmed { promised, .. } => *promised,
-        Record::Learned { .. } | Record::Decided(_) | Record::Incarnation { .. } => None,
+        Record::Trimmed { promised, .. } | Record::Imported { promised, .. } => *promised,
+        Record::Learned { .. }
+        | Record::Decided(_)
+        | Record::Incarnation { .. }
+        | Record::Standing { .. }
+        | Record::Heard { .. }
+        | Record::Moved { .. } => None,
     }
 }
 
@@ -167,7 +180,11 @@ fn first_after(record: &Record) -> u64 {
         | Record::Accepted(_)
         | Record::Learned { .. }
         | Record::Decided(_)
-        | Record::Incarnation { .. } => 0,
+        | Record::Incarnation { .. }
+        | Record::Standing { .. }
+        | Record::Heard { .. }
+        | Record::Moved { .. }
+        | Record::Imported { .. } => 0,
     }
 }
 

@@ -88,21 +88,39 @@ fn messages(album: &mut Album) {
     let accepted = vec![PValue { ballot, slot: Slot(9), command: Command::Noop }];
     let (mark, watermark, decided) = (Slot(8), Slot(10), Slot(12));
     let commands = vec![Command::Noop, Command::Request(request())];
-    let all: [Message; 14] = [
-        Prepare { ballot }.into(),
-        Promise { ballot, mark, accepted_in: Some(BALLOT), accepted, seal: seal() }.into(),
+    let records = 33;
+    let chain = Some(Chain { ballot, from: Slot(2), end: Slot(10) });
+    let testimony = Testimony {
+        to: STORE,
+        promised: Some(ballot),
+        mark,
+        chain,
+        accepted: accepted.clone(),
+        records,
+        seal: seal(),
+    };
+    let accepted_in = Some(BALLOT);
+    let promise = Promise { ballot, mark, accepted_in, accepted, records, seal: seal() };
+    let all: [Message; 19] = [
+        Prepare { ballot, records }.into(),
+        promise.into(),
         Preempted { refused: ballot, promised: ballot }.into(),
         Accept { run: run(), watermark }.into(),
-        Accepted { ballot, from: Slot(9), up_to: Slot(11), seal: seal() }.into(),
+        Accepted { ballot, from: Slot(9), up_to: Slot(11), records, seal: seal() }.into(),
         Resend { ballot }.into(),
         Decide { ballot, watermark }.into(),
         Heartbeat { ballot, round, watermark, decided, digest: Some(DIGEST) }.into(),
-        Echo { ballot, round, decided, incarnation: STORE, digest: None }.into(),
+        Echo { ballot, round, decided, seal: seal(), digest: None }.into(),
         Canvass { round, decided }.into(),
-        CanvassAnswer { round, yes: true, promised: None, decided, incarnation: STORE }.into(),
+        CanvassAnswer { round, yes: true, promised: None, decided, seal: seal() }.into(),
         CatchUpAsk { from: Slot(9) }.into(),
         CatchUp { first: Slot(9), commands, decided, trimmed: Slot(2) }.into(),
         Transfer { body: Bytes::from_static(b"of nodes") }.into(),
+        Recorded { incarnation: STORE, records, others: vec![(NODE, STORE, 32)] }.into(),
+        Recall { incarnation: STORE, address: None }.into(),
+        Recollection { of: STORE, records, seal: seal() }.into(),
+        Rejoin { incarnation: STORE, address: Some(Bytes::from_static(b"there:1")) }.into(),
+        testimony.into(),
     ];
     for message in all {
         let name = format!("message {}", name_of_message(&message));
@@ -126,7 +144,12 @@ fn name_of_message(message: &Message) -> &'static str {
         | Message::CanvassAnswer(_)
         | Message::CatchUpAsk(_)
         | Message::CatchUp(_)
-        | Message::Transfer(_) => message.kind(),
+        | Message::Transfer(_)
+        | Message::Recorded(_)
+        | Message::Recall(_)
+        | Message::Recollection(_)
+        | Message::Rejoin(_)
+        | Message::Testimony(_) => message.kind(),
     }
 }
 
@@ -146,6 +169,10 @@ fn records(album: &mut Album) {
         Record::Decided(Slot(6)),
         Record::Incarnation { node: NODE, incarnation: STORE },
         trimmed,
+        Record::Standing { records: 33, votes: false },
+        Record::Heard { node: NODE, incarnation: STORE, records: 32 },
+        Record::Moved { node: NODE, incarnation: STORE, address: Bytes::from_static(b"there:1") },
+        Record::Imported { promised: Some(BALLOT), chain: None, accepted: Vec::new() },
     ];
     for record in all {
         let name = match &record {
@@ -155,6 +182,10 @@ fn records(album: &mut Album) {
             Record::Decided(_) => "decided",
             Record::Incarnation { .. } => "incarnation",
             Record::Trimmed { .. } => "trimmed",
+            Record::Standing { .. } => "standing",
+            Record::Heard { .. } => "heard",
+            Record::Moved { .. } => "moved",
+            Record::Imported { .. } => "imported",
         };
         album.add(&format!("record {name}"), &record);
     }

@@ -74,6 +74,8 @@ pub(super) struct Rig {
     pub(super) limits: Limits,
     /// What the primary of the first view leaves out.
     pub(super) skip_slots: BTreeSet<Slot>,
+    /// Whether a node that starts asks what others remember.
+    pub(super) recalls: bool,
     /// Who can talk to whom; no groups: everybody to everybody.
     pub(super) groups: Vec<Vec<NodeId>>,
     disks: Vec<Disk>,
@@ -111,6 +113,7 @@ impl Rig {
         let mut config = Config::new(node, Incarnation(1), members, timing);
         config.limits = self.limits;
         config.skip_slots = self.skip_slots.clone();
+        config.recalls = self.recalls;
         let mut disk = self.disks[index].clone();
         let state = disk.load()?;
         let mut applied = BTreeMap::new();

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use indelible::paxos::{
-    AcceptorState, Ballot, ClientId, Command, Envelope, Input, Message, NodeId, Notice, PValue,
-    Record, Rejection, Replica, Request, RequestNumber, Run, Slot,
+    AcceptorState, Ballot, Chain, ClientId, Command, Envelope, Input, Message, NodeId, Notice,
+    PValue, Record, Rejection, Replica, Request, RequestNumber, Run, Slot,
 };
 
 /// A request by the name it has in scripts: the client's letter, and the number.
@@ -51,6 +51,10 @@ fn pvalues(all: &[PValue]) -> String {
     all.iter().map(one).collect::<Vec<_>>().join(" ")
 }
 
+fn chain(chain: Option<Chain>) -> String {
+    chain.map_or("-".to_owned(), |chain| format!("{} {}..{}", chain.ballot, chain.from, chain.end))
+}
+
 fn message(message: &Message) -> String {
     let kind = message.kind();
     let rest = match message {
@@ -87,6 +91,19 @@ fn message(message: &Message) -> String {
             format!("from {first} [{}] decided {decided}{trimmed}", commands(&m.commands))
         }
         Message::Transfer(m) => format!("{} bytes", m.body.len()),
+        Message::Recorded(m) => {
+            let one = |(node, _, records): &(NodeId, _, u64)| format!(" {node} {records}");
+            let others: String = m.others.iter().map(one).collect();
+            format!("{}{others}", m.records)
+        }
+        Message::Recall(m) => format!("store {}", m.incarnation.0),
+        Message::Recollection(m) => format!("store {} records {}", m.of.0, m.records),
+        Message::Rejoin(m) => format!("store {}", m.incarnation.0),
+        Message::Testimony(m) => {
+            let (promised, chain) = (ballot(m.promised), chain(m.chain));
+            let (mark, shown) = (m.mark, pvalues(&m.accepted));
+            format!("for {} promised {promised} mark {mark} chain {chain} [{shown}]", m.to.0)
+        }
     };
     format!("{kind} {rest}")
 }
@@ -103,6 +120,13 @@ fn record(record: &Record) -> String {
             format!("Incarnation {node} {}", incarnation.0)
         }
         Record::Trimmed { below, .. } => format!("Trimmed {below}"),
+        Record::Standing { records, votes } => format!("Standing {records} votes {votes}"),
+        Record::Heard { node, records, .. } => format!("Heard {node} {records}"),
+        Record::Moved { node, incarnation, .. } => format!("Moved {node} {}", incarnation.0),
+        Record::Imported { promised, chain: runs, accepted } => {
+            let (promised, chain, shown) = (ballot(*promised), chain(*runs), pvalues(accepted));
+            format!("Imported promised {promised} chain {chain} [{shown}]")
+        }
     }
 }
 
@@ -116,6 +140,10 @@ fn notice(notice: &Notice) -> String {
         Notice::ReadReady(read, index) => format!("read {} may see all below {index}", read.0),
         Notice::Stranded(peer) => format!("stranded: {peer} has trimmed what is missing"),
         Notice::Transfer(peer, body) => format!("{peer} says {} bytes", body.len()),
+        Notice::Moved(peer, _) => format!("{peer} has moved"),
+        Notice::Rejoined => "votes from now on".to_owned(),
+        Notice::Replaced(by) => format!("replaced by store {}", by.0),
+        Notice::Forgot { by, told, held } => format!("{by} was told of {told} records, not {held}"),
         Notice::ReadRejected(read, why) => format!("read {} rejected: {}", read.0, rejection(why)),
     }
 }
@@ -227,9 +255,7 @@ pub(super) fn status(replica: &Replica) -> String {
 
 /// What a node would find on its disk after a crash now.
 pub(super) fn disk(node: NodeId, state: &AcceptorState) -> String {
-    let chain = state
-        .chain()
-        .map_or("-".to_owned(), |chain| format!("{} {}..{}", chain.ballot, chain.from, chain.end));
+    let runs = chain(state.chain());
     let mut votes = Vec::new();
     for (slot, vote) in state.votes(Slot(0)) {
         let origin = vote.ballot.map_or("learned".to_owned(), |ballot| ballot.to_string());
@@ -237,5 +263,5 @@ pub(super) fn disk(node: NodeId, state: &AcceptorState) -> String {
     }
     let promised = ballot(state.promised());
     let (mark, votes) = (state.mark(), votes.join(" "));
-    format!("{node}  holds           promised {promised} mark {mark} chain {chain} [{votes}]\n")
+    format!("{node}  holds           promised {promised} mark {mark} chain {runs} [{votes}]\n")
 }

@@ -45,7 +45,7 @@ fn flat() -> Result<(), Failed> {
     for batch in 0..batches {
         let mut records = vec![accepted(batch * BATCH)];
         if batch % (HELD_BYTES / batch_bytes) == 0 {
-            records.extend(trim.replace(batch * BATCH).map(trimmed));
+            records.extend(trim.replace(batch * BATCH).map(trimmed).into_iter().flatten());
         }
         store.commit(&records)?;
         if (batch + 1) % (batches / LOOKS) == 0 {
@@ -68,7 +68,7 @@ fn ballot() -> Ballot {
     Ballot { round: 1, node: NodeId(0), incarnation: Incarnation(1) }
 }
 
-fn trimmed(below: u64) -> Record {
+fn trimmed(below: u64) -> Vec<Record> {
     AcceptorState::replay([Record::Promised(ballot())]).trim(Slot(below))
 }
 

@@ -96,7 +96,7 @@ impl Log for StoreLog {
     fn append(&mut self, number: u64) {
         let mut records = vec![accepted(number)];
         if self.keep.is_none_or(|slot| number >= slot + KEPT) {
-            records.extend(self.keep.replace(number).map(trimmed));
+            records.extend(self.keep.replace(number).map(trimmed).into_iter().flatten());
         }
         self.store.commit(&records).expect("committed");
     }
@@ -109,7 +109,7 @@ impl Log for StoreLog {
     }
 }
 
-fn trimmed(below: u64) -> Record {
+fn trimmed(below: u64) -> Vec<Record> {
     AcceptorState::replay([Record::Promised(ballot())]).trim(Slot(below))
 }
 

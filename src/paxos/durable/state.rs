@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::paxos::ballot::{Ballot, Incarnation, NodeId, Slot};
@@ -53,6 +54,41 @@ pub enum Record {
         /// Where the log begins now, in numbers of its own: the log fills it in as it writes.
         first_record: u64,
     },
+    /// What is true of the log as a whole, where its beginning does not show it: behind a trim,
+    /// and at the start of a store that takes the place of a lost one.
+    Standing {
+        /// How many records came before this one.
+        records: u64,
+        /// Whether this store may vote.
+        votes: bool,
+    },
+    /// A peer's store has told of so many records of its own: one that holds fewer has lost some.
+    Heard {
+        /// The peer.
+        node: NodeId,
+        /// Its store.
+        incarnation: Incarnation,
+        /// How many records it had at least.
+        records: u64,
+    },
+    /// A peer's store is to be found elsewhere than the cluster was told.
+    Moved {
+        /// The peer.
+        node: NodeId,
+        /// Its store.
+        incarnation: Incarnation,
+        /// Where, as the node around the core writes addresses.
+        address: Bytes,
+    },
+    /// What others testified to, in the place of what was lost; from here on this store votes.
+    Imported {
+        /// The highest promise of any of them.
+        promised: Option<Ballot>,
+        /// The longest chain of runs in the highest ballot that any of them accepted in.
+        chain: Option<Chain>,
+        /// What they accepted in that ballot, at or above the mark.
+        accepted: Vec<PValue>,
+    },
 }
 
 /// What one slot holds on this disk.
@@ -75,6 +111,16 @@ pub struct Chain {
     pub end: Slot,
 }
 
+/// What is known of a peer's store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Peer {
+    incarnation: Incarnation,
+    /// How many records it has told of.
+    records: u64,
+    /// Where it is, if not where the cluster was told.
+    address: Option<Bytes>,
+}
+
 /// All that an acceptor must never forget. Changes only through
 /// [`Effects::record`](super::Effects::record).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,7 +130,11 @@ pub struct AcceptorState {
     votes: BTreeMap<Slot, Vote>,
     mark: Slot,
     trimmed: Slot,
-    incarnations: BTreeMap<NodeId, Incarnation>,
+    peers: BTreeMap<NodeId, Peer>,
+    /// How many records there are, trimmed ones included.
+    records: u64,
+    /// Whether this store took the place of a lost one, and knows too little to vote yet.
+    is_unfit: bool,
 }
 
 impl AcceptorState {
@@ -160,30 +210,66 @@ impl AcceptorState {
         self.votes(self.mark).map(pvalue).collect()
     }
 
+    /// How many records made this state: what a store has told others of never falls.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Whether this store may vote: one that took the place of a lost one may not at first.
+    #[must_use]
+    pub fn is_fit(&self) -> bool {
+        !self.is_unfit
+    }
+
     /// The newest store of a peer that this node has on record.
     #[must_use]
     pub fn incarnation(&self, node: NodeId) -> Option<Incarnation> {
-        self.incarnations.get(&node).copied()
+        self.peers.get(&node).map(|peer| peer.incarnation)
     }
 
     /// The table of the peers' stores.
     #[must_use]
     pub fn incarnations(&self) -> Vec<(NodeId, Incarnation)> {
-        self.incarnations.iter().map(|(node, incarnation)| (*node, *incarnation)).collect()
+        self.peers.iter().map(|(node, peer)| (*node, peer.incarnation)).collect()
     }
 
-    /// The record by which the slots below go, and everything else stays. A snapshot at or above
-    /// `below` must be durable before it is written; the mark rises to it if need be.
+    /// How many records this store of a peer has told of: 0 if it is not the newest on record.
     #[must_use]
-    pub fn trim(&self, below: Slot) -> Record {
-        Record::Trimmed {
+    pub fn heard(&self, node: NodeId, incarnation: Incarnation) -> u64 {
+        let newest = self.peers.get(&node).filter(|peer| peer.incarnation == incarnation);
+        newest.map_or(0, |peer| peer.records)
+    }
+
+    /// Where the peers are that are not where the cluster was told.
+    pub fn moved(&self) -> impl Iterator<Item = (NodeId, &Bytes)> {
+        self.peers.iter().filter_map(|(node, peer)| Some((*node, peer.address.as_ref()?)))
+    }
+
+    /// The records by which the slots below go, and everything else stays: one commit. A snapshot
+    /// at or above `below` must be durable before it is written; the mark rises to it if need be.
+    #[must_use]
+    pub fn trim(&self, below: Slot) -> Vec<Record> {
+        let trimmed = Record::Trimmed {
             below,
             mark: self.mark.max(below),
             promised: self.promised,
             chain: self.chain,
             incarnations: self.incarnations(),
             first_record: 0,
+        };
+        let standing = Record::Standing { records: self.records + 1, votes: self.is_fit() };
+        let mut records = vec![trimmed, standing];
+        for (node, peer) in &self.peers {
+            let (node, incarnation) = (*node, peer.incarnation);
+            if peer.records > 0 {
+                records.push(Record::Heard { node, incarnation, records: peer.records });
+            }
+            if let Some(address) = peer.address.clone() {
+                records.push(Record::Moved { node, incarnation, address });
+            }
         }
+        records
     }
 
     /// What no record can make: for the test of the invariant that forbids it.
@@ -195,23 +281,58 @@ impl AcceptorState {
     }
 
     pub(super) fn apply(&mut self, record: Record) {
+        self.records += 1;
         match record {
             Record::Promised(ballot) => self.promised = self.promised.max(Some(ballot)),
             Record::Accepted(run) => self.accept(run),
             Record::Learned { first, commands } => self.learn(first, commands),
             Record::Decided(mark) => self.mark = self.mark.max(mark),
-            Record::Incarnation { node, incarnation } => {
-                let known = self.incarnations.entry(node).or_insert(incarnation);
-                *known = incarnation.max(*known);
-            }
+            Record::Incarnation { node, incarnation } => self.meet(node, incarnation),
             Record::Trimmed { below, mark, promised, chain, incarnations, first_record: _ } => {
                 self.votes = self.votes.split_off(&below);
                 self.trimmed = self.trimmed.max(below);
                 self.mark = self.mark.max(mark);
                 self.promised = self.promised.max(promised);
                 self.chain = chain;
-                self.incarnations.extend(incarnations);
+                incarnations.into_iter().for_each(|(node, store)| self.meet(node, store));
             }
+            Record::Standing { records, votes } => {
+                self.records = self.records.max(records + 1);
+                self.is_unfit = !votes;
+            }
+            Record::Heard { node, incarnation, records } => {
+                self.meet(node, incarnation);
+                self.peer(node, incarnation, |peer| peer.records = peer.records.max(records));
+            }
+            Record::Moved { node, incarnation, address } => {
+                self.meet(node, incarnation);
+                self.peer(node, incarnation, |peer| peer.address = Some(address));
+            }
+            Record::Imported { promised, chain, accepted } => {
+                self.promised = self.promised.max(promised);
+                self.chain = chain;
+                for PValue { ballot, slot, command } in accepted {
+                    if slot >= self.mark {
+                        self.votes.insert(slot, Vote { ballot: Some(ballot), command });
+                    }
+                }
+                self.is_unfit = false;
+            }
+        }
+    }
+
+    /// Nothing that was known of an older store of the peer is true of a newer one.
+    fn meet(&mut self, node: NodeId, incarnation: Incarnation) {
+        if self.incarnation(node) < Some(incarnation) {
+            self.peers.insert(node, Peer { incarnation, records: 0, address: None });
+        }
+    }
+
+    fn peer(&mut self, node: NodeId, incarnation: Incarnation, note: impl FnOnce(&mut Peer)) {
+        if let Some(peer) = self.peers.get_mut(&node)
+            && peer.incarnation == incarnation
+        {
+            note(peer);
         }
     }
 

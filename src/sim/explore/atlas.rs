@@ -12,7 +12,7 @@ use std::rc::Rc;
 use super::moment::{After, Cue, Moment, request};
 use super::{Trial, laws};
 use crate::paxos::invariants::Broken;
-use crate::paxos::{AcceptorState, Ballot, Command, Envelope, Message, NodeId, Prepare, Run, Slot};
+use crate::paxos::{AcceptorState, Ballot, Command, Envelope, Message, NodeId, Run, Slot};
 use crate::wire::codec;
 
 /// A moment by its number.
@@ -162,7 +162,7 @@ impl Atlas {
             Message::Preempted(preempted) => to.office != Some(preempted.refused),
             Message::Accepted(accepted) => to.office != Some(accepted.ballot),
             Message::Resend(resend) => to.office != Some(resend.ballot),
-            Message::Prepare(Prepare { ballot }) => to.refuses(*ballot) && is_over(*ballot),
+            Message::Prepare(it) => to.refuses(it.ballot) && is_over(it.ballot),
             Message::Accept(accept) => {
                 let ballot = accept.run.ballot;
                 to.refuses(ballot) && is_over(ballot) && to.has_no_use_of(ballot, accept.watermark)
@@ -175,7 +175,12 @@ impl Atlas {
             | Message::Heartbeat(_)
             | Message::Echo(_)
             | Message::Canvass(_)
-            | Message::CanvassAnswer(_) => false,
+            | Message::CanvassAnswer(_)
+            | Message::Recorded(_)
+            | Message::Recall(_)
+            | Message::Recollection(_)
+            | Message::Rejoin(_)
+            | Message::Testimony(_) => false,
         }
     }
 

@@ -19,7 +19,7 @@ use crate::node::{self, Beside, Event, Node};
 use crate::paxos::invariants::{self, Verdict};
 use crate::paxos::{
     AcceptorState, Ballot, CanvassAnswer, ClientId, Config, Envelope, Incarnation, Network, NodeId,
-    Record, Released, Request, RequestNumber, Slot, Timing, Wal,
+    Record, Released, Request, RequestNumber, Seal, Slot, Timing, Wal,
 };
 use crate::rsm::{Archive, StateMachine};
 
@@ -67,6 +67,8 @@ impl Moment {
         let timing = Timing::from_election(ELECTION_TICKS);
         let mut config = Config::new(node, STORE, world.members, timing);
         config.limits.window_runs = usize::from(world.window);
+        // No disk loses here what it acknowledged.
+        config.recalls = false;
         Moment::start(config, Disk::holding(AcceptorState::replay(met), trial.is_lying))
     }
 
@@ -196,7 +198,8 @@ fn campaign(
     let mut asked = wire.sent.iter().filter_map(laws::canvass_round);
     let Some(round) = asked.next_back() else { return Ok(()) };
     for (from, promised, decided) in answers.iter().copied() {
-        let answer = CanvassAnswer { round, yes: true, promised, decided, incarnation: STORE };
+        let seal = Seal { incarnation: STORE, known: Vec::new() };
+        let answer = CanvassAnswer { round, yes: true, promised, decided, seal };
         let envelope = Envelope { from, to, message: answer.into() };
         node.handle([Event::Message(envelope)], wire)?;
     }
