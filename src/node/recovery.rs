@@ -32,9 +32,9 @@ pub enum Error<E> {
     NoSnapshot(Slot),
     /// Others remember more of this store than it holds.
     #[error(
-        "this store holds {held} records, but node {} was told of {told}: it has lost what it \
-         said, and must not be voted from again. `indelible replace {} --address HOST:PORT`, on an \
-         empty folder, brings the node back",
+        "this store holds {held} promises and votes, but node {} was told of {told}: it has \
+         lost what it said, and must not be voted from again. `indelible replace {} --address \
+         HOST:PORT`, on an empty folder, brings the node back",
         by.0, node.0
     )]
     Forgot {
@@ -42,7 +42,7 @@ pub enum Error<E> {
         node: NodeId,
         /// Who remembers.
         by: NodeId,
-        /// How many records it was told of.
+        /// How many promises and votes it was told of.
         told: u64,
         /// How many there are.
         held: u64,

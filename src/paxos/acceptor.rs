@@ -46,7 +46,7 @@ impl Acceptor {
             mark: self.state.mark(),
             accepted_in: self.state.chain().map(|chain| chain.ballot),
             accepted: self.state.accepted(),
-            records: self.state.records(),
+            pledges: self.state.pledges(),
             seal: self.seal(config),
         };
         fx.send(from, promise);
@@ -93,8 +93,8 @@ impl Acceptor {
         fx: &mut Effects,
     ) {
         if let Some(Chain { from, end, .. }) = chain {
-            let (records, seal) = (self.state.records(), self.seal(config));
-            fx.send(to, Accepted { ballot, from, up_to: end, records, seal });
+            let (pledges, seal) = (self.state.pledges(), self.seal(config));
+            fx.send(to, Accepted { ballot, from, up_to: end, pledges, seal });
         }
     }
 
@@ -115,8 +115,8 @@ impl Acceptor {
         }
         self.raise_mark(decided, fx);
         let (from, up_to) = (run.first, run.end());
-        let (records, seal) = (self.state.records(), self.seal(config));
-        fx.send(to, Accepted { ballot, from, up_to, records, seal });
+        let (pledges, seal) = (self.state.pledges(), self.seal(config));
+        fx.send(to, Accepted { ballot, from, up_to, pledges, seal });
     }
 
     /// Writes down how far this node has decided, if the disk does not say so yet.

@@ -103,19 +103,19 @@ impl Mouth {
         let (ballot, slot) = (self.ballot(from), self.slot());
         let (round, promised) = (self.number(), Some(self.ballot(from)));
         let (decided, incarnation, yes) = (self.slot(), self.incarnation(), self.rng.bool());
-        let (records, seal) = (self.number(), self.seal());
+        let (pledges, seal) = (self.number(), self.seal());
         match self.rng.u8(0..19) {
-            0 => Prepare { ballot, records }.into(),
+            0 => Prepare { ballot, pledges }.into(),
             1 => {
                 let (mark, accepted_in, accepted) = (slot, promised, self.pvalues(from));
-                Promise { ballot, mark, accepted_in, accepted, records, seal }.into()
+                Promise { ballot, mark, accepted_in, accepted, pledges, seal }.into()
             }
             2 => Preempted { refused: ballot, promised: self.ballot(from) }.into(),
             3 => {
                 let run = Run { ballot, after: slot, first: decided, commands: self.commands() };
                 Accept { run, watermark: self.slot() }.into()
             }
-            4 => Accepted { ballot, from: slot, up_to: decided, records, seal }.into(),
+            4 => Accepted { ballot, from: slot, up_to: decided, pledges, seal }.into(),
             5 => Resend { ballot }.into(),
             6 => Decide { ballot, watermark: slot }.into(),
             7 => Heartbeat { ballot, round, watermark: slot, decided, digest: None }.into(),
@@ -127,20 +127,18 @@ impl Mouth {
                 let (commands, trimmed) = (self.commands(), self.slot());
                 CatchUp { first: slot, commands, decided, trimmed }.into()
             }
-            13 => {
-                Recorded { incarnation, records, others: vec![(ME, incarnation, records)] }.into()
-            }
+            13 => Pledged { incarnation, pledges, others: vec![(ME, incarnation, pledges)] }.into(),
             14 => Recall { incarnation, address: None }.into(),
             15 => {
                 // More than this node holds would end it, rightly.
                 let of = self.incarnation();
-                Recollection { of, records: self.rng.u64(0..2), seal }.into()
+                Recollection { of, pledges: self.rng.u64(0..2), seal }.into()
             }
             16 => Rejoin { incarnation, address: Some(bytes::Bytes::from_static(b"there")) }.into(),
             17 => {
-                let (accepted, chain) = (self.pvalues(from), None);
+                let (accepted, chain, remembered) = (self.pvalues(from), None, self.rng.u64(0..2));
                 let (to, mark) = (self.incarnation(), slot);
-                Testimony { to, promised, mark, chain, accepted, records, seal }.into()
+                Testimony { to, promised, mark, chain, accepted, remembered, pledges, seal }.into()
             }
             _ => Transfer { body: bytes::Bytes::from_static(b"anything") }.into(),
         }
@@ -148,7 +146,7 @@ impl Mouth {
 
     /// What an obliging peer would answer, with contents of its own.
     fn hear(&mut self, said: &Envelope) {
-        let (from, records, seal) = (said.to, self.number(), self.seal());
+        let (from, pledges, seal) = (said.to, self.number(), self.seal());
         let answer: Option<Message> = match &said.message {
             Message::Canvass(m) => {
                 let (round, decided) = (m.round, self.slot());
@@ -157,11 +155,11 @@ impl Mouth {
             Message::Prepare(m) => {
                 let (mark, accepted, ballot) = (self.slot(), self.pvalues(from), m.ballot);
                 let accepted_in = accepted.iter().map(|pvalue| pvalue.ballot).max();
-                Some(Promise { ballot, mark, accepted_in, accepted, records, seal }.into())
+                Some(Promise { ballot, mark, accepted_in, accepted, pledges, seal }.into())
             }
             Message::Accept(m) => {
                 let (ballot, from, up_to) = (m.run.ballot, m.run.after, m.run.end());
-                Some(Accepted { ballot, from, up_to, records, seal }.into())
+                Some(Accepted { ballot, from, up_to, pledges, seal }.into())
             }
             Message::Heartbeat(m) => {
                 let (ballot, round, decided) = (m.ballot, m.round, self.slot());
@@ -173,15 +171,18 @@ impl Mouth {
                 Some(CatchUp { first, commands, decided, trimmed }.into())
             }
             Message::Recall(m) => {
-                Some(Recollection { of: m.incarnation, records: self.rng.u64(0..2), seal }.into())
+                Some(Recollection { of: m.incarnation, pledges: self.rng.u64(0..2), seal }.into())
             }
             Message::Rejoin(m) => {
                 let (to, mark, accepted) = (m.incarnation, self.slot(), self.pvalues(from));
-                let (promised, chain) = (Some(self.ballot(from)), None);
-                Some(Testimony { to, promised, mark, chain, accepted, records, seal }.into())
+                let (promised, chain, remembered) = (Some(self.ballot(from)), None, 0);
+                Some(
+                    Testimony { to, promised, mark, chain, accepted, remembered, pledges, seal }
+                        .into(),
+                )
             }
             Message::Promise(_)
-            | Message::Recorded(_)
+            | Message::Pledged(_)
             | Message::Recollection(_)
             | Message::Testimony(_)
             | Message::Preempted(_)
@@ -231,7 +232,7 @@ fn talk(seed: u64) -> bool {
     let timing = Timing::from_election(80);
     let config = Config::new(ME, Incarnation(1), MEMBERS, timing);
     // Every third store takes the place of a lost one.
-    let lost = Record::Standing { records: 0, votes: seed % 3 > 0 };
+    let lost = Record::Standing { pledges: 0, votes: !seed.is_multiple_of(3) };
     let mut replica = Replica::recover(config, AcceptorState::replay([lost]));
     let mut persister = Persister::new(Nowhere);
     let rng = Rng::with_seed(seed);

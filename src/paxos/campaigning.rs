@@ -90,7 +90,7 @@ impl Replica {
         let promised = self.acceptor.on_prepare(&self.config, me, ballot, decided, fx);
         assert!(promised, "A1: a fresh ballot lies above every own promise");
         self.election.hear(&self.config, ballot, self.now);
-        let prepare = Prepare { ballot, records: self.acceptor.state.records() };
+        let prepare = Prepare { ballot, pledges: self.acceptor.state.pledges() };
         for peer in self.config.peers() {
             fx.send(peer, prepare.clone());
         }
@@ -105,7 +105,7 @@ impl Replica {
         } else if self.now >= campaign.retry_at {
             campaign.retry_at = self.now + self.config.timing.heartbeat_ticks;
             let ballot = campaign.scout.ballot;
-            let prepare = Prepare { ballot, records: self.acceptor.state.records() };
+            let prepare = Prepare { ballot, pledges: self.acceptor.state.pledges() };
             for peer in self.config.peers() {
                 if !campaign.scout.has_promise_of(peer) {
                     fx.send(peer, prepare.clone());
@@ -116,7 +116,7 @@ impl Replica {
 
     pub(super) fn on_promise(&mut self, from: NodeId, promise: Promise, fx: &mut Effects) {
         if from != self.config.node {
-            self.hear_records(from, promise.seal.incarnation, promise.records);
+            self.hear_pledges(from, promise.seal.incarnation, promise.pledges);
             match self.admit(from, &promise.seal, fx) {
                 Admission::Known => (),
                 // Asked again soon; until the store is on disk its vote must not count.

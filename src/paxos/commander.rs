@@ -158,7 +158,7 @@ mod tests {
             ballot: Ballot { round, node: NodeId(0), incarnation: Incarnation(1) },
             from: Slot(from),
             up_to: Slot(up_to),
-            records: 1,
+            pledges: 1,
             seal: Seal { incarnation: Incarnation(1), known: vec![] },
         }
     }

@@ -8,9 +8,9 @@
 //! what is said of *all* acceptances is asked of those that are still held, often. Functions that
 //! look at many slots take the slot to begin at: what was compared once need not be compared again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::ballot::{Ballot, Slot};
+use super::ballot::{Ballot, NodeId, Slot};
 use super::command::Command;
 use super::durable::{AcceptorState, Vote};
 use super::message::{Digest, Run};
@@ -145,22 +145,24 @@ pub fn l2(states: &[&AcceptorState], quorum: usize, run: &Run) -> Verdict {
 
 /// Our own, of what a leader may claim: all that `ballot` proposed in `from..watermark` was
 /// accepted by a quorum, in that ballot or, the same command, in a later one; or is decided there.
+/// A member may have had several stores.
 ///
 /// # Errors
 ///
 /// If a slot was not: then it was counted as decided and is not.
 pub fn watermark(
-    states: &[&AcceptorState],
+    stores: &[(NodeId, &AcceptorState)],
     quorum: usize,
     proposed: &Proposed,
     (ballot, from, watermark): (Ballot, Slot, Slot),
 ) -> Verdict {
     for ((_, slot), command) in proposed.range((ballot, from)..(ballot, watermark.max(from))) {
-        let accepted = |state: &&&AcceptorState| {
+        let accepted = |state: &AcceptorState| {
             let vote = state.vote(*slot).filter(|vote| vote.command == *command);
             state.mark() > *slot || vote.is_some_and(|vote| vote.ballot >= Some(ballot))
         };
-        let count = states.iter().filter(accepted).count();
+        let holding = stores.iter().filter(|(_, state)| accepted(state)).map(|(node, _)| *node);
+        let count = holding.collect::<BTreeSet<_>>().len();
         let detail = || format!("{ballot} decided {command} in slot {slot} with {count} votes");
         hold(count >= quorum, "watermark", detail)?;
     }
@@ -337,7 +339,9 @@ mod tests {
             (accepted(2, 0, &[1, 2]), accepted(2, 0, &[1]), accepted(1, 0, &[1, 2]));
         let later = accepted(3, 0, &[1, 2]);
         let claim = |states: &[&AcceptorState], to| {
-            watermark(states, 2, &proposed, (ballot(2, 0), Slot(0), Slot(to)))
+            let stores = (0..).map(NodeId).zip(states.iter().copied());
+            let stores: Vec<_> = stores.collect();
+            watermark(&stores, 2, &proposed, (ballot(2, 0), Slot(0), Slot(to)))
         };
         assert_eq!(claim(&[&whole, &half, &old], 1), Ok(()));
         assert_eq!(broken(claim(&[&whole, &half, &old], 2)), "watermark", "an earlier vote");

@@ -136,7 +136,7 @@ impl Replica {
 
     pub(super) fn on_accepted(&mut self, from: NodeId, accepted: &Accepted, fx: &mut Effects) {
         if from != self.config.node {
-            self.hear_records(from, accepted.seal.incarnation, accepted.records);
+            self.hear_pledges(from, accepted.seal.incarnation, accepted.pledges);
             if self.admit(from, &accepted.seal, fx) != Admission::Known {
                 return;
             }
@@ -209,7 +209,7 @@ impl Replica {
         for peer in self.config.peers() {
             fx.send_early(peer, heartbeat.clone());
         }
-        self.tell_records(fx);
+        self.tell_pledges(fx);
     }
 
     fn answer_reads(&mut self, fx: &mut Effects) {

@@ -63,8 +63,8 @@ pub struct Seal {
 pub struct Prepare {
     /// The ballot to promise.
     pub ballot: Ballot,
-    /// How many records the sender's log has at least.
-    pub records: u64,
+    /// How many pledges the sender's store has made at least.
+    pub pledges: u64,
 }
 
 /// Phase 1b: accepts nothing below `ballot` any more, and tells what was accepted so far.
@@ -78,8 +78,8 @@ pub struct Promise {
     pub accepted_in: Option<Ballot>,
     /// Everything accepted at or above the mark, ascending by slot.
     pub accepted: Vec<PValue>,
-    /// How many records the sender's log has at least.
-    pub records: u64,
+    /// How many pledges the sender's store has made at least.
+    pub pledges: u64,
     /// Whose word it is.
     pub seal: Seal,
 }
@@ -111,8 +111,8 @@ pub struct Accepted {
     pub from: Slot,
     /// The slot after the last it covers.
     pub up_to: Slot,
-    /// How many records the sender's log has at least.
-    pub records: u64,
+    /// How many pledges the sender's store has made at least.
+    pub pledges: u64,
     /// Whose word it is.
     pub seal: Seal,
 }
@@ -181,7 +181,7 @@ pub struct Canvass {
     pub decided: Slot,
 }
 
-/// The answer to a canvass. Recorded nowhere.
+/// The answer to a canvass. Pledged nowhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CanvassAnswer {
     /// The canvass it answers.
@@ -223,14 +223,14 @@ pub struct Transfer {
     pub body: Bytes,
 }
 
-/// A leader's word, each heartbeat: how many records its own log has, and those of its followers
-/// that it knows of. Who comes back with fewer has lost some.
+/// A leader's word, each heartbeat: how many pledges its own store has made, and as many of its
+/// followers' as it knows of. Who comes back with fewer has lost some.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Recorded {
+pub struct Pledged {
     /// The sender's own store.
     pub incarnation: Incarnation,
-    /// How many records its log has at least.
-    pub records: u64,
+    /// How many pledges its store has made at least.
+    pub pledges: u64,
     /// The others, by the stores that told so.
     pub others: Vec<(NodeId, Incarnation, u64)>,
 }
@@ -249,8 +249,8 @@ pub struct Recall {
 pub struct Recollection {
     /// The store that was asked for.
     pub of: Incarnation,
-    /// How many records it has told of.
-    pub records: u64,
+    /// How many pledges it has told of.
+    pub pledges: u64,
     /// Whose word it is; its table tells of a newer store of the asker, if there is one.
     pub seal: Seal,
 }
@@ -278,8 +278,11 @@ pub struct Testimony {
     pub chain: Option<Chain>,
     /// Everything it accepted at or above the mark, ascending by slot.
     pub accepted: Vec<PValue>,
-    /// How many records its log has at least.
-    pub records: u64,
+    /// How many pledges of the asker's store the sender remembers: one that has forgotten its own
+    /// return is no new store.
+    pub remembered: u64,
+    /// How many pledges its store has made at least.
+    pub pledges: u64,
     /// Whose word it is.
     pub seal: Seal,
 }
@@ -308,7 +311,7 @@ macro_rules! messages {
 
 messages! {
     Prepare, Promise, Preempted, Accept, Accepted, Resend, Decide, Heartbeat, Echo, Canvass,
-    CanvassAnswer, CatchUpAsk, CatchUp, Transfer, Recorded, Recall, Recollection, Rejoin,
+    CanvassAnswer, CatchUpAsk, CatchUp, Transfer, Pledged, Recall, Recollection, Rejoin,
     Testimony,
 }
 

@@ -36,7 +36,7 @@ pub enum Notice {
     Forgot {
         /// Who remembers.
         by: NodeId,
-        /// How many records it was told of.
+        /// How many pledges it was told of.
         told: u64,
         /// How many there are.
         held: u64,

@@ -1,78 +1,87 @@
 //! What others remember of this node's store, so that one which lost some of it is noticed.
 //!
 //! A log can lose its tail, or be rolled back as a whole, so that nothing on its own disk shows it:
-//! a restored backup, a file system set back. So every message that rests on the disk tells how
-//! many records there are; who hears it remembers the highest number, on disk with its next commit;
-//! and a leader tells all what it remembers, its own number among it, with each heartbeat.
+//! a restored backup, a file system set back. So every message that rests on promises or votes
+//! tells how many of these *pledges* its sender's store has made; who hears it remembers the
+//! highest number, on disk with its next commit; and a leader tells all what it remembers, its own
+//! number among it, with each heartbeat.
 //!
 //! A node that starts votes for nothing before it has heard from a quorum, itself included, that
 //! nobody remembers more than it holds; or from one other at least, if no more answer within the
 //! time for which a sign of life counts. (At the rim of a star a node reaches the hub alone, and
 //! the hub cannot do without it.) Later answers count as well. Who holds less than others remember
-//! is gone for good: what it said and forgot may have decided something.
+//! is gone for good: what it said and forgot may have decided something. What a node learns while
+//! it asks is no pledge, so that one which forgot cannot make up the number, however often it
+//! starts.
 //!
-//! What it cannot notice: records that nobody but members now unreachable was told of; that is, of
+//! What it cannot notice: pledges that nobody but members now unreachable was told of; that is, of
 //! the last heartbeat before a leader died, or of a power cut that hit all.
 
 use bytes::Bytes;
 
 use super::ballot::{Incarnation, NodeId};
 use super::durable::{Effects, Record};
-use super::message::{Recall, Recollection, Recorded};
+use super::message::{Pledged, Recall, Recollection};
 use super::notice::Notice;
 use super::replica::Replica;
 use super::suffrage::Suffrage;
 
 impl Replica {
-    /// A peer's store told how many records it has.
-    pub(super) fn hear_records(&mut self, node: NodeId, store: Incarnation, records: u64) {
+    /// A peer's store told how many pledges it has made.
+    pub(super) fn hear_pledges(&mut self, node: NodeId, store: Incarnation, pledges: u64) {
         let is_peer = node != self.config.node && node.0 < self.config.members;
-        if self.config.recalls && is_peer && self.acceptor.state.heard(node, store) < records {
-            let known = self.heard.entry(node).or_insert((store, records));
-            *known = (store, records).max(*known);
+        if self.config.recalls && is_peer && self.acceptor.state.heard(node, store) < pledges {
+            let known = self.heard.entry(node).or_insert((store, pledges));
+            *known = (store, pledges).max(*known);
         }
+    }
+
+    /// How many pledges of a peer's store this node knows of.
+    pub(super) fn remembered(&self, node: NodeId, store: Incarnation) -> u64 {
+        let pending = self.heard.get(&node).filter(|(of, _)| *of == store);
+        let written = self.acceptor.state.heard(node, store);
+        pending.map_or(0, |(_, pledges)| *pledges).max(written)
     }
 
     /// Writes down what was heard since. It costs nothing where something is written anyway.
     pub(super) fn write_heard(&mut self, fx: &mut Effects) {
-        for (node, (incarnation, records)) in std::mem::take(&mut self.heard) {
+        for (node, (incarnation, pledges)) in std::mem::take(&mut self.heard) {
             let state = &mut self.acceptor.state;
             let is_newest = state.incarnation(node) == Some(incarnation);
-            if is_newest && state.heard(node, incarnation) < records {
-                fx.record(state, Record::Heard { node, incarnation, records });
+            if is_newest && state.heard(node, incarnation) < pledges {
+                fx.record(state, Record::Heard { node, incarnation, pledges });
             }
         }
     }
 
-    /// What a leader tells of everybody's records, its own included: with each heartbeat, but by
+    /// What a leader tells of everybody's pledges, its own included: with each heartbeat, but by
     /// the sealed lane.
-    pub(super) fn tell_records(&mut self, fx: &mut Effects) {
+    pub(super) fn tell_pledges(&mut self, fx: &mut Effects) {
         if !self.config.recalls {
             return;
         }
         let state = &self.acceptor.state;
         let known = |node: NodeId| {
             let store = state.incarnation(node)?;
-            let pending = self.heard.get(&node).filter(|(of, _)| *of == store);
-            let records = pending.map_or(0, |(_, records)| *records).max(state.heard(node, store));
-            (records > 0).then_some((node, store, records))
+            let pledges = self.remembered(node, store);
+            (pledges > 0).then_some((node, store, pledges))
         };
-        let recorded = Recorded {
+        let pledged = Pledged {
             incarnation: self.config.incarnation,
-            records: state.records(),
+            pledges: state.pledges(),
             others: self.config.peers().filter_map(known).collect(),
         };
         for peer in self.config.peers() {
-            fx.send(peer, recorded.clone());
+            fx.send(peer, pledged.clone());
         }
     }
 
-    pub(super) fn on_recorded(&mut self, from: NodeId, recorded: &Recorded, fx: &mut Effects) {
-        self.meet(from, recorded.incarnation, fx);
-        self.hear_records(from, recorded.incarnation, recorded.records);
-        for (node, store, records) in &recorded.others {
+    pub(super) fn on_pledged(&mut self, from: NodeId, pledged: &Pledged, fx: &mut Effects) {
+        self.meet(from, pledged.incarnation, fx);
+        self.hear_pledges(from, pledged.incarnation, pledged.pledges);
+        for (node, store, pledges) in &pledged.others {
             self.meet(*node, *store, fx);
-            self.hear_records(*node, *store, *records);
+            self.hear_pledges(*node, *store, *pledges);
         }
     }
 
@@ -98,11 +107,9 @@ impl Replica {
         self.meet(from, recall.incarnation, fx);
         self.note_address(from, recall.incarnation, recall.address.as_ref(), fx);
         if self.acceptor.state.is_fit() {
-            let pending = self.heard.get(&from).filter(|(store, _)| *store == recall.incarnation);
-            let written = self.acceptor.state.heard(from, recall.incarnation);
-            let records = pending.map_or(0, |(_, records)| *records).max(written);
+            let pledges = self.remembered(from, recall.incarnation);
             let seal = self.acceptor.seal(&self.config);
-            fx.send_early(from, Recollection { of: recall.incarnation, records, seal });
+            fx.send_early(from, Recollection { of: recall.incarnation, pledges, seal });
         }
     }
 
@@ -116,17 +123,22 @@ impl Replica {
             return;
         }
         self.admit(from, &recollection.seal, fx);
-        let held = self.acceptor.state.records();
-        if recollection.records > held {
-            self.suffrage = Suffrage::Gone;
-            fx.notify(Notice::Forgot { by: from, told: recollection.records, held });
-        }
+        self.compare(from, recollection.pledges, fx);
         let quorum = self.config.quorum();
         if let Suffrage::Recalling(recalling) = &mut self.suffrage {
             recalling.answers.insert(from, recollection.seal.incarnation);
             if recalling.answers.len() + 1 >= quorum {
                 self.suffrage = Suffrage::Full;
             }
+        }
+    }
+
+    /// Somebody remembers so many pledges of this store.
+    pub(super) fn compare(&mut self, by: NodeId, told: u64, fx: &mut Effects) {
+        let held = self.acceptor.state.pledges();
+        if told > held {
+            self.suffrage = Suffrage::Gone;
+            fx.notify(Notice::Forgot { by, told, held });
         }
     }
 

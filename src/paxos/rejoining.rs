@@ -65,13 +65,16 @@ impl Replica {
     pub(super) fn on_rejoin(&mut self, from: NodeId, rejoin: &Rejoin, fx: &mut Effects) {
         let to = rejoin.incarnation;
         if self.meet(from, to, fx) == Admission::Replaced {
-            let seal = self.acceptor.seal(&self.config);
-            let mut seal = seal;
+            let mut seal = self.acceptor.seal(&self.config);
             seal.known.retain(|(node, _)| *node == from);
-            fx.send_early(from, Recollection { of: to, records: 0, seal });
+            fx.send_early(from, Recollection { of: to, pledges: 0, seal });
             return;
         }
         self.note_address(from, to, rejoin.address.as_ref(), fx);
+        if !self.acceptor.state.has_testified(from, to) {
+            let testified = Record::Testified { node: from, incarnation: to };
+            fx.record(&mut self.acceptor.state, testified);
+        }
         self.acceptor.raise_mark(self.learner.decided(), fx);
         let state = &self.acceptor.state;
         let testimony = Testimony {
@@ -80,7 +83,8 @@ impl Replica {
             mark: state.mark(),
             chain: state.chain(),
             accepted: state.accepted(),
-            records: state.records(),
+            remembered: self.remembered(from, to),
+            pledges: state.pledges(),
             seal: self.acceptor.seal(&self.config),
         };
         fx.send(from, testimony);
@@ -92,8 +96,9 @@ impl Replica {
         {
             return;
         }
-        self.hear_records(from, testimony.seal.incarnation, testimony.records);
+        self.hear_pledges(from, testimony.seal.incarnation, testimony.pledges);
         self.learner.on_hint(from, testimony.mark);
+        self.compare(from, testimony.remembered, fx);
         if let Suffrage::Rejoining(rejoining) = &mut self.suffrage {
             rejoining.testimonies.insert(from, testimony);
             self.import(fx);

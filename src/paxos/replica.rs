@@ -70,7 +70,7 @@ pub struct Replica {
     pub(super) election: Election,
     pub(super) office: Office,
     pub(super) suffrage: Suffrage,
-    /// What peers' stores told of their records, and no record of this one says yet.
+    /// What peers' stores told of their pledges, and no record of this one says yet.
     pub(super) heard: BTreeMap<NodeId, (Incarnation, u64)>,
     /// Ticks since the start.
     pub(super) now: u64,
@@ -192,7 +192,7 @@ impl Replica {
             Message::CatchUpAsk(ask) => self.on_catch_up_ask(from, &ask, fx),
             Message::CatchUp(chunk) => self.on_catch_up(from, chunk, fx),
             Message::Transfer(Transfer { body }) => fx.notify(Notice::Transfer(from, body)),
-            Message::Recorded(recorded) => self.on_recorded(from, &recorded, fx),
+            Message::Pledged(pledged) => self.on_pledged(from, &pledged, fx),
             Message::Recall(recall) => self.on_recall(from, &recall, fx),
             Message::Recollection(it) => self.on_recollection(from, &it, fx),
             Message::Rejoin(rejoin) => self.on_rejoin(from, &rejoin, fx),
@@ -205,7 +205,7 @@ impl Replica {
         if ballot.node != from || !self.admit_owner(ballot, fx) {
             return;
         }
-        self.hear_records(from, ballot.incarnation, prepare.records);
+        self.hear_pledges(from, ballot.incarnation, prepare.pledges);
         let decided = self.learner.decided();
         if self.acceptor.on_prepare(&self.config, from, ballot, decided, fx) {
             self.election.hear(&self.config, ballot, self.now);

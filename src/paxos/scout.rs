@@ -135,7 +135,7 @@ mod tests {
                 mark: Slot(*mark),
                 accepted_in: shown.iter().map(|(round, _, _)| ballot(*round)).max(),
                 accepted: shown.iter().map(pvalue).collect(),
-                records: 1,
+                pledges: 1,
                 seal: Seal { incarnation: Incarnation(1), known: vec![] },
             };
             let complete = scout.on_promise(NodeId(node as u16), promise);
@@ -190,7 +190,7 @@ mod tests {
             mark: Slot(0),
             accepted_in: None,
             accepted: vec![],
-            records: 1,
+            pledges: 1,
             seal,
         };
         assert!(!scout.on_promise(NodeId(0), promise));

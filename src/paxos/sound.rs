@@ -43,7 +43,7 @@ impl Message {
                 m.first <= SLOT_MAX && m.decided <= SLOT_MAX && m.trimmed <= m.decided
             }
             Message::Transfer(_)
-            | Message::Recorded(_)
+            | Message::Pledged(_)
             | Message::Recall(_)
             | Message::Recollection(_)
             | Message::Rejoin(_) => true,
@@ -106,7 +106,7 @@ mod tests {
             mark: Slot(mark),
             accepted_in: None,
             accepted: slots.iter().map(pvalue).collect(),
-            records: 1,
+            pledges: 1,
             seal: Seal { incarnation: Incarnation(1), known: Vec::new() },
         })
         .is_sound()
@@ -128,6 +128,6 @@ mod tests {
         assert!(!promise(2, &[3, 3]), "one slot twice");
         assert!(!promise(0, &[SPAN_MAX]), "far off");
         let last = Ballot { round: u64::MAX, node: NodeId(0), incarnation: Incarnation(1) };
-        assert!(!Message::from(Prepare { ballot: last, records: 1 }).is_sound(), "none lies above");
+        assert!(!Message::from(Prepare { ballot: last, pledges: 1 }).is_sound(), "none lies above");
     }
 }

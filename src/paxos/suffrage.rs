@@ -114,7 +114,7 @@ pub(super) fn is_for_voters(message: &Message) -> bool {
         | Message::CatchUpAsk(_)
         | Message::CatchUp(_)
         | Message::Transfer(_)
-        | Message::Recorded(_)
+        | Message::Pledged(_)
         | Message::Recall(_)
         | Message::Recollection(_)
         | Message::Testimony(_) => false,

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::claims::claims_are_durable;
+use super::claims::{self, claims_are_durable};
 use super::disk::Disk;
-use super::votes::Votes;
+use super::stores::Stores;
+use super::votes::{Store, Votes};
 use crate::node::Node;
 use crate::paxos::invariants::{self, Broken, Proposed};
 use crate::paxos::{
-    AcceptorState, Ballot, ClientId, Command, Envelope, Message, NodeId, Record, RequestNumber,
-    Slot,
+    AcceptorState, Ballot, ClientId, Command, Envelope, Message, NodeId, PValue, Record,
+    RequestNumber, Run, Slot,
 };
 use crate::rsm::StateMachine;
 
@@ -23,7 +24,7 @@ pub(super) struct Checks {
     decided: BTreeMap<Slot, Command>,
     requests: BTreeMap<(ClientId, RequestNumber), Slot>,
     hashes: BTreeMap<Slot, u64>,
-    promises: BTreeMap<NodeId, Ballot>,
+    promises: BTreeMap<Store, Ballot>,
     proposed: Proposed,
     /// The highest watermark that each ballot claimed.
     watermarks: BTreeMap<Ballot, Slot>,
@@ -32,8 +33,10 @@ pub(super) struct Checks {
     /// Logs cut off below a snapshot, and snapshots of others in the place of a log.
     pub(super) trims: u64,
     pub(super) installs: u64,
+    /// Stores in the place of lost ones that came to vote.
+    pub(super) rejoined: u64,
     /// How far each node's decided slots were compared since it started.
-    compared: BTreeMap<NodeId, Slot>,
+    compared: BTreeMap<Store, Slot>,
 }
 
 impl Checks {
@@ -50,7 +53,14 @@ impl Checks {
             compared: BTreeMap::new(),
             trims: 0,
             installs: 0,
+            rejoined: 0,
         }
+    }
+
+    /// A store is set back: what it promised before is no measure any more.
+    pub(super) fn forget(&mut self, store: Store) {
+        self.promises.remove(&store);
+        self.compared.remove(&store);
     }
 
     /// How many slots are known to be decided.
@@ -66,7 +76,7 @@ impl Checks {
     /// A node came back: what it recovered is compared again, and lacks nothing of what its disk
     /// held.
     pub(super) fn on_restart(&mut self, node: NodeId, disk: &Disk, recovered: &AcceptorState) {
-        self.compared.remove(&node);
+        self.compared.remove(&disk.store());
         self.asked.retain(|(asked, _), _| *asked != node);
         demand(node, disk.inspect(|image| invariants::a3(image, recovered)));
     }
@@ -74,21 +84,21 @@ impl Checks {
     /// After each event at a node.
     pub(super) fn after<M: StateMachine>(&mut self, node: &Node<Disk, M>) {
         let replica = node.replica();
-        let id = replica.config().node;
-        let from = self.compared.get(&id).copied().unwrap_or_default();
+        let (id, store) = (replica.config().node, node.wal().store());
+        let from = self.compared.get(&store).copied().unwrap_or_default();
         let promised = node.wal().inspect(AcceptorState::promised);
-        demand(id, invariants::a1(self.promises.get(&id).copied(), promised));
-        self.promises.extend(promised.map(|promised| (id, promised)));
+        demand(id, invariants::a1(self.promises.get(&store).copied(), promised));
+        self.promises.extend(promised.map(|promised| (store, promised)));
         demand(id, invariants::r5(replica, LEFT_EMPTY));
         demand(id, invariants::r4(from, replica.decided()));
-        let is_new = !self.compared.contains_key(&id);
+        let is_new = !self.compared.contains_key(&store);
         if is_new || from < replica.decided() {
             demand(id, invariants::r2(replica, from));
             demand(id, invariants::r1(&mut self.decided, replica, from));
             self.each_on_a_quorum(id, from, replica.decided());
             self.each_request_once(from, replica.decided());
             demand(id, invariants::r3(&mut self.hashes, node.executor().digest()));
-            self.compared.insert(id, replica.decided());
+            self.compared.insert(store, replica.decided());
         }
     }
 
@@ -122,34 +132,44 @@ impl Checks {
             return;
         }
         demand(disk.node(), disk.inspect(|image| invariants::a2(image, image.mark())));
+        let store = disk.store();
         for record in &written {
             match record {
-                Record::Accepted(run) => {
-                    demand(disk.node(), self.votes.accepted(disk.node(), run));
+                Record::Accepted(run) => demand(store.0, self.votes.accepted(store, run)),
+                Record::Imported { accepted, .. } => {
+                    self.rejoined += 1;
+                    for pvalue in accepted {
+                        demand(store.0, self.votes.accepted(store, &alone(pvalue)));
+                    }
+                }
+                Record::Incarnation { node, incarnation }
+                | Record::Heard { node, incarnation, .. }
+                | Record::Testified { node, incarnation }
+                | Record::Moved { node, incarnation, .. } => {
+                    self.votes.met(store, *node, *incarnation);
                 }
                 Record::Trimmed { below, mark, .. } if below == mark => self.installs += 1,
                 Record::Trimmed { .. } => self.trims += 1,
                 Record::Promised(_)
                 | Record::Learned { .. }
                 | Record::Decided(_)
-                | Record::Incarnation { .. }
-                | Record::Standing { .. }
-                | Record::Heard { .. }
-                | Record::Moved { .. }
-                | Record::Imported { .. } => (),
+                | Record::Standing { .. } => (),
             }
         }
     }
 
     /// At each release: what leaves is on the disk it rests on.
-    pub(super) fn released(&mut self, disk: &Disk, disks: &[Disk], envelope: &Envelope) {
+    pub(super) fn released(&mut self, disk: &Disk, stores: &Stores, envelope: &Envelope) {
         demand(envelope.from, disk.inspect(|image| claims_are_durable(image, envelope)));
+        if claims::counts(&envelope.message) {
+            disk.may_be_counted();
+        }
         self.proposed(envelope);
-        self.claimed(disks, envelope);
+        self.claimed(stores, envelope);
     }
 
     /// What a leader says is decided, is.
-    fn claimed(&mut self, disks: &[Disk], envelope: &Envelope) {
+    fn claimed(&mut self, stores: &Stores, envelope: &Envelope) {
         let (ballot, to) = match &envelope.message {
             Message::Accept(accept) => (accept.run.ballot, accept.watermark),
             Message::Decide(decide) => (decide.ballot, decide.watermark),
@@ -165,7 +185,7 @@ impl Checks {
             | Message::CatchUpAsk(_)
             | Message::CatchUp(_)
             | Message::Transfer(_)
-            | Message::Recorded(_)
+            | Message::Pledged(_)
             | Message::Recall(_)
             | Message::Recollection(_)
             | Message::Rejoin(_)
@@ -173,11 +193,10 @@ impl Checks {
         };
         let from = self.watermarks.get(&ballot).copied().unwrap_or_default();
         if from < to {
-            let (quorum, proposed) = (disks.len() / 2 + 1, &self.proposed);
+            let (quorum, proposed) = (stores.quorum(), &self.proposed);
             let claim = (ballot, from, to);
-            let lawful = Disk::inspect_all(disks, |states| {
-                invariants::watermark(states, quorum, proposed, claim)
-            });
+            let lawful =
+                stores.inspect(|stores| invariants::watermark(stores, quorum, proposed, claim));
             demand(envelope.from, lawful);
             self.watermarks.insert(ballot, to);
         }
@@ -205,6 +224,12 @@ impl Checks {
         demand(envelope.from, invariants::l1(&mut self.proposed, &accept.run));
         demand(envelope.from, self.votes.proposed(&accept.run));
     }
+}
+
+/// What was taken over, as a vote for one slot.
+fn alone(pvalue: &PValue) -> Run {
+    let PValue { ballot, slot, command } = pvalue.clone();
+    Run { ballot, after: slot, first: slot, commands: vec![command] }
 }
 
 fn demand(node: NodeId, verdict: Result<(), Broken>) {

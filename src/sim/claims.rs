@@ -13,11 +13,11 @@ use crate::paxos::{AcceptorState, Envelope, Message};
 /// If it is not.
 pub(super) fn claims_are_durable(image: &AcceptorState, envelope: &Envelope) -> Verdict {
     let promised = image.promised();
-    let holds = |records: u64| records <= image.records();
+    let holds = |pledges: u64| pledges <= image.pledges();
     let durable = match &envelope.message {
-        Message::Prepare(prepare) => promised >= Some(prepare.ballot) && holds(prepare.records),
+        Message::Prepare(prepare) => promised >= Some(prepare.ballot) && holds(prepare.pledges),
         Message::Promise(promise) => {
-            let whole = image.mark() >= promise.mark && holds(promise.records);
+            let whole = image.mark() >= promise.mark && holds(promise.pledges);
             promised >= Some(promise.ballot) && whole
         }
         Message::Preempted(preempted) => promised >= Some(preempted.promised),
@@ -27,11 +27,11 @@ pub(super) fn claims_are_durable(image: &AcceptorState, envelope: &Envelope) -> 
                 chain.ballot > accepted.ballot || (chain.ballot == accepted.ballot && whole)
             });
             let voted = held || accepted.up_to <= image.mark();
-            promised >= Some(accepted.ballot) && voted && holds(accepted.records)
+            promised >= Some(accepted.ballot) && voted && holds(accepted.pledges)
         }
-        Message::Recorded(recorded) => holds(recorded.records),
+        Message::Pledged(pledged) => holds(pledged.pledges),
         Message::Testimony(testimony) => {
-            let whole = image.mark() >= testimony.mark && holds(testimony.records);
+            let whole = image.mark() >= testimony.mark && holds(testimony.pledges);
             let met = image.incarnation(envelope.to) >= Some(testimony.to);
             promised >= testimony.promised && whole && met
         }
@@ -54,4 +54,29 @@ pub(super) fn claims_are_durable(image: &AcceptorState, envelope: &Envelope) -> 
     }
     let detail = format!("{envelope:?} leaves, on disk is {image:?}");
     Err(Broken { invariant: "persist before send", detail })
+}
+
+/// Whether this may count towards a quorum.
+pub(super) fn counts(message: &Message) -> bool {
+    match message {
+        Message::Promise(_)
+        | Message::Accepted(_)
+        | Message::Echo(_)
+        | Message::CanvassAnswer(_)
+        | Message::Testimony(_) => true,
+        Message::Prepare(_)
+        | Message::Preempted(_)
+        | Message::Accept(_)
+        | Message::Resend(_)
+        | Message::Decide(_)
+        | Message::Heartbeat(_)
+        | Message::Canvass(_)
+        | Message::CatchUpAsk(_)
+        | Message::CatchUp(_)
+        | Message::Transfer(_)
+        | Message::Pledged(_)
+        | Message::Recall(_)
+        | Message::Recollection(_)
+        | Message::Rejoin(_) => false,
+    }
 }

@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 use fastrand::Rng;
 
+use super::votes::Store;
 use super::weather;
 use crate::paxos::{AcceptorState, Incarnation, NodeId, Record, Wal};
 use crate::wal::Identity;
@@ -22,13 +23,14 @@ use crate::wal::ledger::{self, Fault, Ledger, Mark};
 #[derive(Clone, Debug)]
 pub(super) struct Disk(Rc<RefCell<Platter>>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Platter {
     node: NodeId,
     rng: Rng,
     weather: weather::Disk,
     /// Whether faults happen.
     faults: bool,
+    incarnation: Incarnation,
     fingerprint: u32,
     values: BTreeMap<u64, Vec<u8>>,
     water: Mark,
@@ -42,6 +44,18 @@ struct Platter {
     busy_ticks: u64,
     /// What was done to the values behind the log's back last.
     rot: Option<Rot>,
+    /// A copy of all that was written, taken at some time.
+    backup: Option<Box<Backup>>,
+    /// The copy is back in its place, and others remember more: nothing of it may be counted.
+    is_rolled_back: bool,
+}
+
+/// A store as it once was.
+#[derive(Clone, Debug)]
+struct Backup {
+    values: BTreeMap<u64, Vec<u8>>,
+    water: Mark,
+    image: AcceptorState,
 }
 
 /// Why a commit or a start did not succeed.
@@ -68,12 +82,36 @@ struct Rot {
 /// Out of so many commits, one has the high-water mark written though nothing asks for it.
 const WATER_EVERY: u32 = 32;
 
+/// Out of so many commits, one is followed by a copy of all that is written.
+const BACKUP_EVERY: u32 = 64;
+
 impl Disk {
     /// The disk of a freshly made store.
     pub(super) fn new(node: NodeId, seed: u64, weather: weather::Disk) -> Disk {
-        let fingerprint = Identity::new("sim", node, Incarnation(1)).fingerprint();
+        Disk::of((node, Incarnation(1)), seed, weather)
+    }
+
+    /// The disk of a store that takes the place of a lost one.
+    pub(super) fn in_place_of(lost: &Disk, seed: u64) -> Disk {
+        let platter = lost.0.borrow();
+        let store = (platter.node, Incarnation(platter.incarnation.0 + 1));
+        let disk = Disk::of(store, seed, platter.weather.clone());
+        let born = [Record::Standing { pledges: 0, votes: false }];
+        {
+            let mut new = disk.0.borrow_mut();
+            let writing = new.ledger.write(&born);
+            new.keep(writing.first, &writing.values);
+            new.note(&born);
+            new.faults = platter.faults;
+        }
+        disk
+    }
+
+    fn of((node, incarnation): Store, seed: u64, weather: weather::Disk) -> Disk {
+        let fingerprint = Identity::new("sim", node, incarnation).fingerprint();
         Disk(Rc::new(RefCell::new(Platter {
             node,
+            incarnation,
             rng: Rng::with_seed(seed),
             weather,
             faults: true,
@@ -86,6 +124,8 @@ impl Disk {
             failed: false,
             busy_ticks: 0,
             rot: None,
+            backup: None,
+            is_rolled_back: false,
         })))
     }
 
@@ -119,6 +159,48 @@ impl Disk {
         self.0.borrow().node
     }
 
+    /// Which store it holds.
+    pub(super) fn store(&self) -> Store {
+        let platter = self.0.borrow();
+        (platter.node, platter.incarnation)
+    }
+
+    /// Something that counts towards a quorum leaves its node.
+    ///
+    /// # Panics
+    ///
+    /// If the store was rolled back, and others remember.
+    pub(super) fn may_be_counted(&self) {
+        let platter = self.0.borrow();
+        let store = (platter.node, platter.incarnation);
+        assert!(!platter.is_rolled_back, "{store:?} was rolled back, and is counted");
+    }
+
+    /// Another disk that holds the same.
+    pub(super) fn copy(&self) -> Disk {
+        Disk(Rc::new(RefCell::new(self.0.borrow().clone())))
+    }
+
+    /// How many pledges the copy holds that was taken of it, if there is one.
+    pub(super) fn pledges_in_backup(&self) -> Option<u64> {
+        self.0.borrow().backup.as_ref().map(|backup| backup.image.pledges())
+    }
+
+    /// The copy takes the place of what is there, though others remember more.
+    pub(super) fn roll_back(&self) {
+        let platter = &mut *self.0.borrow_mut();
+        if let Some(backup) = platter.backup.take() {
+            let Backup { values, water, image } = *backup;
+            (platter.values, platter.water, platter.image) = (values, water, image);
+            platter.is_rolled_back = true;
+        }
+    }
+
+    /// Whether it was rolled back.
+    pub(super) fn is_rolled_back(&self) -> bool {
+        self.0.borrow().is_rolled_back
+    }
+
     /// What a recovered state has lost of what this disk held, if anything.
     pub(super) fn lacks(&self, found: &AcceptorState) -> Option<String> {
         let image = &self.0.borrow().image;
@@ -130,9 +212,13 @@ impl Disk {
     }
 
     /// Looks at what all nodes would find.
-    pub(super) fn inspect_all<T>(disks: &[Disk], look: impl FnOnce(&[&AcceptorState]) -> T) -> T {
+    pub(super) fn inspect_all<T>(
+        disks: &[Disk],
+        look: impl FnOnce(&[(NodeId, &AcceptorState)]) -> T,
+    ) -> T {
         let platters: Vec<_> = disks.iter().map(|disk| disk.0.borrow()).collect();
-        let images: Vec<&AcceptorState> = platters.iter().map(|platter| &platter.image).collect();
+        let images: Vec<_> =
+            platters.iter().map(|platter| (platter.node, &platter.image)).collect();
         look(&images)
     }
 
@@ -185,6 +271,10 @@ impl Platter {
         }
         for number in writing.trimmed {
             self.values.remove(&number);
+        }
+        if self.faults && self.rng.u32(0..BACKUP_EVERY) == 0 {
+            let (values, water) = (self.values.clone(), self.water);
+            self.backup = Some(Box::new(Backup { values, water, image: self.image.clone() }));
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use super::history::History;
 use super::linear::Verdict;
 use super::room::Seen;
 use super::world::{Report, World};
-use crate::paxos::{Command, NodeId, Slot};
+use crate::paxos::{AcceptorState, Command, NodeId, Slot};
 use crate::rsm::Archive;
 
 /// How many election timeouts the cluster has to recover in, once the faults stop.
@@ -34,7 +34,12 @@ impl World {
             // The first view leaves its holes until its primary ends.
             self.crash(NodeId(0), "the first view ends");
         }
+        self.ghosts.clear();
         for node in self.members() {
+            let is_gone = self.machines[usize::from(node.0)].gone.is_some();
+            if (is_gone || self.disk(node).is_rolled_back()) && self.may_lose(node) {
+                self.replace(node, false);
+            }
             self.disk(node).spare();
             let machine = self.machine(node);
             machine.set_right();
@@ -42,8 +47,12 @@ impl World {
             self.restart(node);
             self.pause(node, 0);
         }
-        let quorum = self.machines.len() / 2 + 1;
-        if self.machines.iter().filter(|machine| machine.gone.is_none()).count() < quorum {
+        let votes = |node: &NodeId| {
+            let disk = self.disk(*node);
+            let is_gone = self.machines[usize::from(node.0)].gone.is_some();
+            !is_gone && !disk.is_rolled_back() && disk.inspect(AcceptorState::is_fit)
+        };
+        if self.members().filter(votes).count() < self.stores.quorum() {
             self.report.lost = true;
             return;
         }
@@ -129,6 +138,7 @@ impl World {
         self.report.decided = self.checks.decided();
         self.report.trims = self.checks.trims;
         self.report.installs = self.checks.installs;
+        self.report.rejoined = self.checks.rejoined;
         self.report.answered = self.clients.iter().map(super::client::Client::heard).sum();
         self.report.trace = self.trace.hash();
         self.report

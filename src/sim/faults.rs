@@ -29,10 +29,14 @@ pub(super) enum Fault {
     Client,
     /// The leader leaves slots empty.
     Skip,
+    /// A store is lost, and the node comes back with a new one.
+    Wipe,
+    /// A store is rolled back to what it once was.
+    RollBack,
 }
 
 impl Fault {
-    pub(super) const ALL: [Fault; 10] = [
+    pub(super) const ALL: [Fault; 12] = [
         Fault::Crash,
         Fault::Away,
         Fault::Cut,
@@ -43,6 +47,8 @@ impl Fault {
         Fault::Depose,
         Fault::Client,
         Fault::Skip,
+        Fault::Wipe,
+        Fault::RollBack,
     ];
 }
 
@@ -61,6 +67,8 @@ impl World {
             Fault::Depose => weather.network.depose_ticks,
             Fault::Client => weather.load.crash_ticks,
             Fault::Skip => weather.load.skip_ticks,
+            Fault::Wipe => weather.process.wipe_ticks,
+            Fault::RollBack => weather.process.roll_back_ticks,
         };
         if mean > 0 {
             let after = 1 + self.rng.u64(0..mean * 2);
@@ -110,6 +118,8 @@ impl World {
                 let client = self.rng.usize(0..self.clients.len());
                 self.clients[client].crash(&mut self.rng);
             }
+            Fault::Wipe => self.wipe(node),
+            Fault::RollBack => self.roll_back(node),
             Fault::Skip => {
                 let count = self.rng.u64(1..=3);
                 self.members().for_each(|node| self.arrive(node, Event::Skip(count)));
@@ -171,7 +181,7 @@ impl World {
     }
 
     /// A node ends, and starts again after so many ticks.
-    fn crash_for(&mut self, node: NodeId, why: &'static str, away: u64) {
+    pub(super) fn crash_for(&mut self, node: NodeId, why: &'static str, away: u64) {
         if !self.machines[usize::from(node.0)].stop(&mut self.rng) {
             return;
         }

@@ -130,7 +130,7 @@ fn part(envelope: &Envelope) -> Part {
         | Message::Decide(_)
         | Message::Canvass(_)
         | Message::CanvassAnswer(_)
-        | Message::Recorded(_)
+        | Message::Pledged(_)
         | Message::Recall(_)
         | Message::Recollection(_)
         | Message::Rejoin(_)

@@ -31,6 +31,7 @@ mod rebirth;
 mod room;
 mod run;
 mod shelf;
+mod stores;
 mod trace;
 mod votes;
 pub mod weather;

@@ -30,6 +30,8 @@ pub(super) enum Happening {
     Turn(usize),
     /// Clients turn to a node that was deposed and may not know it.
     Lure(NodeId),
+    /// Machines that were replaced, and run, go on.
+    Haunt,
     /// A fault.
     Fault(Fault),
 }

@@ -5,7 +5,7 @@ use super::queue::Happening;
 use super::room::Room;
 use super::world::World;
 use crate::node::{Beside, Node, Pace};
-use crate::paxos::{Config, Incarnation, NodeId, Slot, Timing};
+use crate::paxos::{Config, NodeId, Slot, Timing};
 use crate::rsm::{Keep, Shelf};
 
 impl World {
@@ -16,7 +16,8 @@ impl World {
             return;
         }
         let timing = Timing::from_election(self.weather.election_ticks);
-        let mut config = Config::new(node, Incarnation(1), self.weather.members, timing);
+        let (_, incarnation) = self.disks[index].store();
+        let mut config = Config::new(node, incarnation, self.weather.members, timing);
         config.seed = self.rng.u64(..);
         config.limits.window_runs = self.weather.load.window_runs;
         if self.faults {

@@ -81,6 +81,9 @@ impl Total {
         sum.reads += more.reads;
         sum.crashes += more.crashes;
         sum.refused += more.refused;
+        sum.replaced += more.replaced;
+        sum.rejoined += more.rejoined;
+        sum.found_out += more.found_out;
         sum.trims += more.trims;
         sum.installs += more.installs;
         sum.unjudged += more.unjudged;

@@ -120,7 +120,7 @@ fn about_message(message: &Message) -> (Option<Ballot>, Option<Slot>) {
         Message::CatchUpAsk(it) => (None, Some(it.from)),
         Message::CatchUp(it) => (None, Some(it.first)),
         Message::Transfer(_)
-        | Message::Recorded(_)
+        | Message::Pledged(_)
         | Message::Recall(_)
         | Message::Recollection(_)
         | Message::Rejoin(_) => (None, None),

@@ -107,6 +107,10 @@ pub struct Process {
     pub jump_ticks: u64,
     /// The mean time between clocks that stand still.
     pub stop_ticks: u64,
+    /// The mean time between stores that are lost.
+    pub wipe_ticks: u64,
+    /// The mean time between stores that are rolled back.
+    pub roll_back_ticks: u64,
 }
 
 /// What happens to disks.
@@ -204,6 +208,8 @@ impl Weather {
                 drift: false,
                 jump_ticks: 0,
                 stop_ticks: 0,
+                wipe_ticks: 0,
+                roll_back_ticks: 0,
             },
             disk: Disk {
                 power: 0.0,
@@ -292,6 +298,8 @@ impl Process {
             drift: rng.u8(0..4) == 0,
             jump_ticks: if rng.u8(0..4) == 0 { mean(rng, election_ticks * 8) } else { 0 },
             stop_ticks: mean(rng, election_ticks * 8),
+            wipe_ticks: if rng.u8(0..3) == 0 { mean(rng, election_ticks * 4) } else { 0 },
+            roll_back_ticks: if rng.u8(0..3) == 0 { mean(rng, election_ticks * 4) } else { 0 },
         }
     }
 }

@@ -13,9 +13,10 @@ use super::net::Net;
 use super::queue::{Happening, Queue};
 use super::room::Seen;
 use super::shelf::SimShelf;
+use super::stores::{Ghost, Stores};
 use super::trace::{self, Line, Sink, Trace};
 use super::weather::Weather;
-use crate::node::{Event, Output};
+use crate::node::{self, Event, Output};
 use crate::paxos::{ClientId, Envelope, Message, Network, NodeId, Released};
 use crate::wire::codec;
 
@@ -40,6 +41,12 @@ pub struct Report {
     pub trims: u64,
     /// Snapshots of others that took the place of a log.
     pub installs: u64,
+    /// Stores that took the place of lost ones.
+    pub replaced: u64,
+    /// How many of these came to vote.
+    pub rejoined: u64,
+    /// Stores that were rolled back, and found out.
+    pub found_out: u64,
     /// Whether more disks were lost than the cluster can bear: then nothing need be decided.
     pub lost: bool,
     /// Histories that were not searched for an order: too much of them was concurrent.
@@ -55,6 +62,8 @@ pub(super) struct World {
     queue: Queue,
     pub(super) disks: Vec<Disk>,
     pub(super) machines: Vec<Machine>,
+    pub(super) stores: Stores,
+    pub(super) ghosts: Vec<Ghost>,
     pub(super) clients: Vec<Client>,
     pub(super) net: Net,
     pub(super) kept: Kept,
@@ -70,7 +79,7 @@ pub(super) struct World {
 struct Gate<'a> {
     now: u64,
     from: &'a Disk,
-    disks: &'a [Disk],
+    stores: &'a Stores,
     checks: &'a mut Checks,
     passed: Vec<(u64, Envelope)>,
 }
@@ -80,7 +89,7 @@ impl Network for Gate<'_> {
         let departs = self.now + self.from.busy();
         self.checks.committed(self.from);
         for envelope in released.into_messages() {
-            self.checks.released(self.from, self.disks, &envelope);
+            self.checks.released(self.from, self.stores, &envelope);
             self.passed.push((departs, envelope));
         }
     }
@@ -103,8 +112,11 @@ impl World {
             own.commit_ticks *= if own.uneven { rng.u64(1..=10) } else { 1 };
             Disk::new(NodeId(id), rng.u64(..), own)
         };
+        let disks: Vec<Disk> = (0..members).map(disk).collect();
         let mut world = World {
-            disks: (0..members).map(disk).collect(),
+            stores: Stores::new(&disks),
+            ghosts: Vec::new(),
+            disks,
             machines,
             clients: (0..clients).map(|id| Client::new(ClientId(id.into()))).collect(),
             net: Net::new(members, weather.election_ticks, weather.network.clone()),
@@ -170,6 +182,7 @@ impl World {
             Happening::End(node) => self.crash(node, "right after a question"),
             Happening::Turn(client) => self.turn(client),
             Happening::Lure(node) => self.lure(node),
+            Happening::Haunt => self.haunt(),
             Happening::Fault(fault) => {
                 if self.faults {
                     self.strike(fault);
@@ -191,6 +204,9 @@ impl World {
 
     pub(super) fn arrive(&mut self, node: NodeId, event: Event) {
         let now = self.now;
+        for ghost in self.ghosts.iter_mut().filter(|ghost| ghost.machine.id == node) {
+            ghost.machine.keep(event.clone());
+        }
         let machine = self.machine(node);
         if machine.node.is_none() {
             return;
@@ -241,31 +257,37 @@ impl World {
             }
         }
         let Some(running) = self.machines[index].node.as_mut() else { return };
-        let (checks, disks) = (&mut self.checks, &self.disks);
-        let passed = Vec::new();
-        let mut gate = Gate { now: self.now, from: &disks[index], disks, checks, passed };
+        let (checks, stores) = (&mut self.checks, &self.stores);
+        let (from, passed) = (&self.disks[index], Vec::new());
+        let mut gate = Gate { now: self.now, from, stores, checks, passed };
         let outcome = running.handle(events, &mut gate);
         let passed = gate.passed;
         self.checks.committed(&self.disks[index]);
         let busy = self.disks[index].take_busy();
-        let is_alive = outcome.is_ok();
-        if let Ok(outputs) = outcome {
-            self.checks.after(running);
-            let applied = running.applied();
-            for output in &outputs {
-                if let Output::Answer { id, result: Ok(_) } = output {
-                    self.checks.answers(node, *id, applied);
+        let failed = match outcome {
+            Ok(outputs) => {
+                self.checks.after(running);
+                let applied = running.applied();
+                for output in &outputs {
+                    if let Output::Answer { id, result: Ok(_) } = output {
+                        self.checks.answers(node, *id, applied);
+                    }
                 }
+                self.reply(node, busy, outputs);
+                None
             }
-            self.reply(node, busy, outputs);
-        }
+            Err(error) => Some(error),
+        };
         for (departs, envelope) in passed {
             self.post(departs, envelope);
         }
-        if !is_alive {
-            self.crash(node, "a commit fails");
-        } else if busy > 0 {
-            self.pause(node, busy);
+        match failed {
+            Some(node::Error::Forgot { .. } | node::Error::Replaced(_)) => self.ends_for_good(node),
+            Some(node::Error::Log(_) | node::Error::Shelf(_) | node::Error::NoSnapshot(_)) => {
+                self.crash(node, "a commit fails");
+            }
+            None if busy > 0 => self.pause(node, busy),
+            None => (),
         }
     }
 

@@ -147,7 +147,7 @@ fn weight(message: &Message) -> usize {
         | Message::Canvass(_)
         | Message::CanvassAnswer(_)
         | Message::CatchUpAsk(_)
-        | Message::Recorded(_)
+        | Message::Pledged(_)
         | Message::Recall(_)
         | Message::Recollection(_)
         | Message::Rejoin(_) => 0,

@@ -137,7 +137,8 @@ fn end_of(records: &[Record]) -> Slot {
         | Record::Trimmed { .. }
         | Record::Standing { .. }
         | Record::Heard { .. }
-        | Record::Moved { .. } => Slot(0),
+        | Record::Moved { .. }
+        | Record::Testified { .. } => Slot(0),
     };
     records.iter().map(end).max().unwrap_or_default()
 }
@@ -153,6 +154,7 @@ fn trimmed_below(record: &Record) -> Option<Slot> {
         | Record::Standing { .. }
         | Record::Heard { .. }
         | Record::Moved { .. }
+        | Record::Testified { .. }
         | Record::Imported { .. } => None,
     }
 }
@@ -168,7 +170,8 @@ fn promised_by(record: &Record) -> Option<Ballot> {
         | Record::Incarnation { .. }
         | Record::Standing { .. }
         | Record::Heard { .. }
-        | Record::Moved { .. } => None,
+        | Record::Moved { .. }
+        | Record::Testified { .. } => None,
     }
 }
 
@@ -184,6 +187,7 @@ fn first_after(record: &Record) -> u64 {
         | Record::Standing { .. }
         | Record::Heard { .. }
         | Record::Moved { .. }
+        | Record::Testified { .. }
         | Record::Imported { .. } => 0,
     }
 }

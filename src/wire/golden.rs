@@ -88,7 +88,7 @@ fn messages(album: &mut Album) {
     let accepted = vec![PValue { ballot, slot: Slot(9), command: Command::Noop }];
     let (mark, watermark, decided) = (Slot(8), Slot(10), Slot(12));
     let commands = vec![Command::Noop, Command::Request(request())];
-    let records = 33;
+    let pledges = 33;
     let chain = Some(Chain { ballot, from: Slot(2), end: Slot(10) });
     let testimony = Testimony {
         to: STORE,
@@ -96,17 +96,18 @@ fn messages(album: &mut Album) {
         mark,
         chain,
         accepted: accepted.clone(),
-        records,
+        remembered: 3,
+        pledges,
         seal: seal(),
     };
     let accepted_in = Some(BALLOT);
-    let promise = Promise { ballot, mark, accepted_in, accepted, records, seal: seal() };
+    let promise = Promise { ballot, mark, accepted_in, accepted, pledges, seal: seal() };
     let all: [Message; 19] = [
-        Prepare { ballot, records }.into(),
+        Prepare { ballot, pledges }.into(),
         promise.into(),
         Preempted { refused: ballot, promised: ballot }.into(),
         Accept { run: run(), watermark }.into(),
-        Accepted { ballot, from: Slot(9), up_to: Slot(11), records, seal: seal() }.into(),
+        Accepted { ballot, from: Slot(9), up_to: Slot(11), pledges, seal: seal() }.into(),
         Resend { ballot }.into(),
         Decide { ballot, watermark }.into(),
         Heartbeat { ballot, round, watermark, decided, digest: Some(DIGEST) }.into(),
@@ -116,9 +117,9 @@ fn messages(album: &mut Album) {
         CatchUpAsk { from: Slot(9) }.into(),
         CatchUp { first: Slot(9), commands, decided, trimmed: Slot(2) }.into(),
         Transfer { body: Bytes::from_static(b"of nodes") }.into(),
-        Recorded { incarnation: STORE, records, others: vec![(NODE, STORE, 32)] }.into(),
+        Pledged { incarnation: STORE, pledges, others: vec![(NODE, STORE, 32)] }.into(),
         Recall { incarnation: STORE, address: None }.into(),
-        Recollection { of: STORE, records, seal: seal() }.into(),
+        Recollection { of: STORE, pledges, seal: seal() }.into(),
         Rejoin { incarnation: STORE, address: Some(Bytes::from_static(b"there:1")) }.into(),
         testimony.into(),
     ];
@@ -145,7 +146,7 @@ fn name_of_message(message: &Message) -> &'static str {
         | Message::CatchUpAsk(_)
         | Message::CatchUp(_)
         | Message::Transfer(_)
-        | Message::Recorded(_)
+        | Message::Pledged(_)
         | Message::Recall(_)
         | Message::Recollection(_)
         | Message::Rejoin(_)
@@ -169,10 +170,11 @@ fn records(album: &mut Album) {
         Record::Decided(Slot(6)),
         Record::Incarnation { node: NODE, incarnation: STORE },
         trimmed,
-        Record::Standing { records: 33, votes: false },
-        Record::Heard { node: NODE, incarnation: STORE, records: 32 },
+        Record::Standing { pledges: 33, votes: false },
+        Record::Heard { node: NODE, incarnation: STORE, pledges: 32 },
         Record::Moved { node: NODE, incarnation: STORE, address: Bytes::from_static(b"there:1") },
         Record::Imported { promised: Some(BALLOT), chain: None, accepted: Vec::new() },
+        Record::Testified { node: NODE, incarnation: STORE },
     ];
     for record in all {
         let name = match &record {
@@ -186,6 +188,7 @@ fn records(album: &mut Album) {
             Record::Heard { .. } => "heard",
             Record::Moved { .. } => "moved",
             Record::Imported { .. } => "imported",
+            Record::Testified { .. } => "testified",
         };
         album.add(&format!("record {name}"), &record);
     }

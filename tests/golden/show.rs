@@ -91,13 +91,13 @@ fn message(message: &Message) -> String {
             format!("from {first} [{}] decided {decided}{trimmed}", commands(&m.commands))
         }
         Message::Transfer(m) => format!("{} bytes", m.body.len()),
-        Message::Recorded(m) => {
-            let one = |(node, _, records): &(NodeId, _, u64)| format!(" {node} {records}");
+        Message::Pledged(m) => {
+            let one = |(node, _, pledges): &(NodeId, _, u64)| format!(" {node} {pledges}");
             let others: String = m.others.iter().map(one).collect();
-            format!("{}{others}", m.records)
+            format!("{}{others}", m.pledges)
         }
         Message::Recall(m) => format!("store {}", m.incarnation.0),
-        Message::Recollection(m) => format!("store {} records {}", m.of.0, m.records),
+        Message::Recollection(m) => format!("store {} pledges {}", m.of.0, m.pledges),
         Message::Rejoin(m) => format!("store {}", m.incarnation.0),
         Message::Testimony(m) => {
             let (promised, chain) = (ballot(m.promised), chain(m.chain));
@@ -120,9 +120,10 @@ fn record(record: &Record) -> String {
             format!("Incarnation {node} {}", incarnation.0)
         }
         Record::Trimmed { below, .. } => format!("Trimmed {below}"),
-        Record::Standing { records, votes } => format!("Standing {records} votes {votes}"),
-        Record::Heard { node, records, .. } => format!("Heard {node} {records}"),
+        Record::Standing { pledges, votes } => format!("Standing {pledges} votes {votes}"),
+        Record::Heard { node, pledges, .. } => format!("Heard {node} {pledges}"),
         Record::Moved { node, incarnation, .. } => format!("Moved {node} {}", incarnation.0),
+        Record::Testified { node, incarnation } => format!("Testified {node} {}", incarnation.0),
         Record::Imported { promised, chain: runs, accepted } => {
             let (promised, chain, shown) = (ballot(*promised), chain(*runs), pvalues(accepted));
             format!("Imported promised {promised} chain {chain} [{shown}]")
@@ -143,7 +144,7 @@ fn notice(notice: &Notice) -> String {
         Notice::Moved(peer, _) => format!("{peer} has moved"),
         Notice::Rejoined => "votes from now on".to_owned(),
         Notice::Replaced(by) => format!("replaced by store {}", by.0),
-        Notice::Forgot { by, told, held } => format!("{by} was told of {told} records, not {held}"),
+        Notice::Forgot { by, told, held } => format!("{by} was told of {told} pledges, not {held}"),
         Notice::ReadRejected(read, why) => format!("read {} rejected: {}", read.0, rejection(why)),
     }
 }

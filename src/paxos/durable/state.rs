@@ -57,19 +57,19 @@ pub enum Record {
     /// What is true of the log as a whole, where its beginning does not show it: behind a trim,
     /// and at the start of a store that takes the place of a lost one.
     Standing {
-        /// How many records came before this one.
-        records: u64,
+        /// How many pledges were made.
+        pledges: u64,
         /// Whether this store may vote.
         votes: bool,
     },
-    /// A peer's store has told of so many records of its own: one that holds fewer has lost some.
+    /// A peer's store has told of so many pledges: one that holds fewer has lost some.
     Heard {
         /// The peer.
         node: NodeId,
         /// Its store.
         incarnation: Incarnation,
-        /// How many records it had at least.
-        records: u64,
+        /// How many it had made at least.
+        pledges: u64,
     },
     /// A peer's store is to be found elsewhere than the cluster was told.
     Moved {
@@ -79,6 +79,14 @@ pub enum Record {
         incarnation: Incarnation,
         /// Where, as the node around the core writes addresses.
         address: Bytes,
+    },
+    /// A peer's new store was told what this one knows: from here on no vote of this one counts
+    /// beside one of the peer's lost store.
+    Testified {
+        /// The peer.
+        node: NodeId,
+        /// Its new store.
+        incarnation: Incarnation,
     },
     /// What others testified to, in the place of what was lost; from here on this store votes.
     Imported {
@@ -115,10 +123,12 @@ pub struct Chain {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Peer {
     incarnation: Incarnation,
-    /// How many records it has told of.
-    records: u64,
+    /// How many pledges it has told of.
+    pledges: u64,
     /// Where it is, if not where the cluster was told.
     address: Option<Bytes>,
+    /// Whether this store has testified to it.
+    is_testified: bool,
 }
 
 /// All that an acceptor must never forget. Changes only through
@@ -131,8 +141,8 @@ pub struct AcceptorState {
     mark: Slot,
     trimmed: Slot,
     peers: BTreeMap<NodeId, Peer>,
-    /// How many records there are, trimmed ones included.
-    records: u64,
+    /// How many pledges were recorded, trimmed ones included.
+    pledges: u64,
     /// Whether this store took the place of a lost one, and knows too little to vote yet.
     is_unfit: bool,
 }
@@ -210,10 +220,11 @@ impl AcceptorState {
         self.votes(self.mark).map(pvalue).collect()
     }
 
-    /// How many records made this state: what a store has told others of never falls.
+    /// How many pledges this store has made: promises, runs accepted, testimonies, and the one
+    /// import. What it told others rests on them, and their number never falls.
     #[must_use]
-    pub fn records(&self) -> u64 {
-        self.records
+    pub fn pledges(&self) -> u64 {
+        self.pledges
     }
 
     /// Whether this store may vote: one that took the place of a lost one may not at first.
@@ -234,11 +245,18 @@ impl AcceptorState {
         self.peers.iter().map(|(node, peer)| (*node, peer.incarnation)).collect()
     }
 
-    /// How many records this store of a peer has told of: 0 if it is not the newest on record.
+    /// How many pledges this store of a peer has told of: 0 if it is not the newest on record.
     #[must_use]
     pub fn heard(&self, node: NodeId, incarnation: Incarnation) -> u64 {
         let newest = self.peers.get(&node).filter(|peer| peer.incarnation == incarnation);
-        newest.map_or(0, |peer| peer.records)
+        newest.map_or(0, |peer| peer.pledges)
+    }
+
+    /// Whether it is on record that a peer's store was testified to.
+    #[must_use]
+    pub fn has_testified(&self, node: NodeId, incarnation: Incarnation) -> bool {
+        let newest = self.peers.get(&node).filter(|peer| peer.incarnation == incarnation);
+        newest.is_some_and(|peer| peer.is_testified)
     }
 
     /// Where the peers are that are not where the cluster was told.
@@ -258,17 +276,20 @@ impl AcceptorState {
             incarnations: self.incarnations(),
             first_record: 0,
         };
-        let standing = Record::Standing { records: self.records + 1, votes: self.is_fit() };
-        let mut records = vec![trimmed, standing];
+        let mut records = vec![trimmed];
         for (node, peer) in &self.peers {
             let (node, incarnation) = (*node, peer.incarnation);
-            if peer.records > 0 {
-                records.push(Record::Heard { node, incarnation, records: peer.records });
+            if peer.pledges > 0 {
+                records.push(Record::Heard { node, incarnation, pledges: peer.pledges });
             }
             if let Some(address) = peer.address.clone() {
                 records.push(Record::Moved { node, incarnation, address });
             }
+            if peer.is_testified {
+                records.push(Record::Testified { node, incarnation });
+            }
         }
+        records.push(Record::Standing { pledges: self.pledges, votes: self.is_fit() });
         records
     }
 
@@ -281,9 +302,11 @@ impl AcceptorState {
     }
 
     pub(super) fn apply(&mut self, record: Record) {
-        self.records += 1;
         match record {
-            Record::Promised(ballot) => self.promised = self.promised.max(Some(ballot)),
+            Record::Promised(ballot) => {
+                self.pledges += 1;
+                self.promised = self.promised.max(Some(ballot));
+            }
             Record::Accepted(run) => self.accept(run),
             Record::Learned { first, commands } => self.learn(first, commands),
             Record::Decided(mark) => self.mark = self.mark.max(mark),
@@ -296,19 +319,25 @@ impl AcceptorState {
                 self.chain = chain;
                 incarnations.into_iter().for_each(|(node, store)| self.meet(node, store));
             }
-            Record::Standing { records, votes } => {
-                self.records = self.records.max(records + 1);
+            Record::Standing { pledges, votes } => {
+                self.pledges = pledges;
                 self.is_unfit = !votes;
             }
-            Record::Heard { node, incarnation, records } => {
+            Record::Heard { node, incarnation, pledges } => {
                 self.meet(node, incarnation);
-                self.peer(node, incarnation, |peer| peer.records = peer.records.max(records));
+                self.peer(node, incarnation, |peer| peer.pledges = peer.pledges.max(pledges));
             }
             Record::Moved { node, incarnation, address } => {
                 self.meet(node, incarnation);
                 self.peer(node, incarnation, |peer| peer.address = Some(address));
             }
+            Record::Testified { node, incarnation } => {
+                self.pledges += 1;
+                self.meet(node, incarnation);
+                self.peer(node, incarnation, |peer| peer.is_testified = true);
+            }
             Record::Imported { promised, chain, accepted } => {
+                self.pledges += 1;
                 self.promised = self.promised.max(promised);
                 self.chain = chain;
                 for PValue { ballot, slot, command } in accepted {
@@ -324,7 +353,8 @@ impl AcceptorState {
     /// Nothing that was known of an older store of the peer is true of a newer one.
     fn meet(&mut self, node: NodeId, incarnation: Incarnation) {
         if self.incarnation(node) < Some(incarnation) {
-            self.peers.insert(node, Peer { incarnation, records: 0, address: None });
+            self.peers
+                .insert(node, Peer { incarnation, pledges: 0, address: None, is_testified: false });
         }
     }
 
@@ -337,6 +367,7 @@ impl AcceptorState {
     }
 
     fn accept(&mut self, run: Run) {
+        self.pledges += 1;
         self.promised = self.promised.max(Some(run.ballot));
         self.chain = Some(match self.chain {
             Some(chain) if chain.ballot == run.ballot && run.after == chain.end => {

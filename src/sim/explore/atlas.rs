@@ -176,7 +176,7 @@ impl Atlas {
             | Message::Echo(_)
             | Message::Canvass(_)
             | Message::CanvassAnswer(_)
-            | Message::Recorded(_)
+            | Message::Pledged(_)
             | Message::Recall(_)
             | Message::Recollection(_)
             | Message::Rejoin(_)
