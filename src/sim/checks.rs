@@ -136,9 +136,10 @@ impl Checks {
         for record in &written {
             match record {
                 Record::Accepted(run) => demand(store.0, self.votes.accepted(store, run)),
-                Record::Imported { accepted, .. } => {
+                Record::Imported { promised, accepted, .. } => {
                     self.rejoined += 1;
-                    for pvalue in accepted {
+                    // Below its promise it never votes: what it took over there is no vote.
+                    for pvalue in accepted.iter().filter(|p| Some(p.ballot) >= *promised) {
                         demand(store.0, self.votes.accepted(store, &alone(pvalue)));
                     }
                 }
