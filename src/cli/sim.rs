@@ -187,9 +187,9 @@ fn summary(findings: &Findings, seconds: f64) -> String {
     let (total, sum) = (findings.total, findings.total.sum);
     format!(
         "{} runs in {seconds:.1} s ({:.0}/s), {} events, {:.1} simulated hours; {} decided, {} \
-         answered, {} reads; {} crashes, {} disks refused, {} stores replaced, {} came to vote, {} \
-         rolled back and found out, {} clusters lost for good, {} trims, {} snapshots installed, \
-         {} histories not searched; trace {:016x}",
+         answered, {} reads; {} crashes, {} disks refused, {} mended, {} stores replaced, {} came \
+         to vote, {} rolled back and found out, {} clusters lost for good, {} trims, {} snapshots \
+         installed, {} histories not searched; trace {:016x}",
         total.runs,
         total.runs as f64 / seconds,
         sum.events,
@@ -199,6 +199,7 @@ fn summary(findings: &Findings, seconds: f64) -> String {
         sum.reads,
         sum.crashes,
         sum.refused,
+        sum.mended,
         sum.replaced,
         sum.rejoined,
         sum.found_out,
@@ -222,6 +223,7 @@ fn as_json(findings: &Findings, seconds: f64) -> String {
         "reads": sum.reads,
         "crashes": sum.crashes,
         "refused": sum.refused,
+        "mended": sum.mended,
         "replaced": sum.replaced,
         "rejoined": sum.rejoined,
         "found_out": sum.found_out,

@@ -28,6 +28,7 @@ use crate::rsm::{Executor, Outcome, ShelfError, StateMachine};
 use crate::wire::client::{self, Entry, NodeStatus, Refusal, Role};
 use keeping::Keeping;
 use recovery::recover;
+use transfer::Offered;
 
 pub use event::{Event, Output};
 pub use keeping::{Draft, Pace};
@@ -73,11 +74,10 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         let state = wal.load().map_err(Error::Log)?;
         let pace = beside.pace;
         let (executor, newest) = recover(&state, beside, machine)?;
-        // A snapshot may be ahead of the mark: then it takes the place of the log up to there.
-        let first = match executor.applied() {
-            ahead if ahead > state.mark() => vec![Input::Install(ahead)],
-            _ => Vec::new(),
-        };
+        // A snapshot may be ahead of the mark, or of damage in the log: then it takes the place of
+        // the log up to there.
+        let snapshot = newest.as_ref().map(Offered::slot).filter(|slot| *slot > state.known());
+        let first = snapshot.map(Input::Install).into_iter().collect();
         let mut replica = Replica::recover(config, state);
         replica.note_applied(executor.applied(), executor.checkpoint());
         let keeping = Keeping::new(pace, newest);

@@ -107,6 +107,10 @@ pub(super) fn recover<M: StateMachine, E>(
     }
     let decided = state.votes(executor.applied()).take_while(|(slot, _)| *slot < state.mark());
     for (slot, vote) in decided {
+        // Where the log was damaged, what follows comes from others first.
+        if slot != executor.applied() {
+            break;
+        }
         executor.apply(slot, &vote.command);
     }
     executor.archive_mut().flush()?;

@@ -14,7 +14,7 @@ use super::stores::Admission;
 
 impl Replica {
     pub(super) fn tick_following(&mut self, fx: &mut Effects) {
-        let may_lead = self.may_vote() && !self.is_stranded();
+        let may_lead = self.may_vote() && !self.is_stranded() && self.is_whole();
         if may_lead && self.election.is_due(&self.config, self.now) {
             self.canvass(fx);
         }

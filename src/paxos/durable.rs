@@ -99,9 +99,11 @@ use super::message::{
 };
 use super::notice::Notice;
 
+mod record;
 mod state;
 
-pub use state::{AcceptorState, Chain, Record, Vote};
+pub use record::{Chain, Record};
+pub use state::{AcceptorState, Vote};
 mod sealed {
     pub trait Sealed {}
 }

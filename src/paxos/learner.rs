@@ -157,8 +157,22 @@ impl Learner {
             }
             fx.record(state, Record::Learned { first, commands });
         }
+        self.pass_held(state, Slot(0), fx);
         self.on_hint(from, chunk.decided);
         true
+    }
+
+    /// Behind what a damaged log had lost, it holds what is decided up to its mark. From `untold`
+    /// on the node around the core is to hear of it.
+    pub(super) fn pass_held(&mut self, state: &AcceptorState, untold: Slot, fx: &mut Effects) {
+        while self.decided < state.mark()
+            && let Some(vote) = state.vote(self.decided)
+        {
+            if self.decided >= untold {
+                fx.notify(Notice::Decided(self.decided, vote.command.clone()));
+            }
+            self.decided = self.decided.next();
+        }
     }
 
     /// The answer to a peer that asks from `from` on: decided values only, never acceptances.

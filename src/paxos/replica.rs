@@ -89,9 +89,9 @@ impl Replica {
     #[must_use]
     pub fn recover(config: Config, state: AcceptorState) -> Replica {
         Replica {
-            learner: Learner::new(state.mark()),
+            learner: Learner::new(state.known()),
             election: Election::new(&config, state.promised(), 0),
-            applied: state.mark(),
+            applied: state.known(),
             suffrage: Suffrage::at_start(&config, &state),
             heard: BTreeMap::new(),
             acceptor: Acceptor { state },
@@ -290,6 +290,23 @@ impl Replica {
         }
     }
 
+    /// Whether everything below this node's mark is known here: not if its log was damaged.
+    pub(super) fn is_whole(&self) -> bool {
+        self.learner.decided() >= self.acceptor.state.mark()
+    }
+
+    /// A node whose log was damaged does not wait to be told who is ahead: nobody may lead, as long
+    /// as all are damaged, each elsewhere. It asks all others in turn.
+    fn suppose_others_whole(&mut self) {
+        if !self.is_whole() {
+            let turn = self.now / self.config.timing.heartbeat_ticks;
+            let peers = u64::from(self.config.members - 1).max(1);
+            let peer = self.config.peers().nth((turn % peers) as usize);
+            let mark = self.acceptor.state.mark();
+            peer.into_iter().for_each(|peer| self.learner.on_hint(peer, mark));
+        }
+    }
+
     fn on_reset(&mut self, node: NodeId) {
         if matches!(self.office, Office::None) {
             self.election.lose(&self.config, node, self.now);
@@ -304,6 +321,7 @@ impl Replica {
             Office::Campaign(_) => self.tick_campaigning(fx),
             Office::Lead(_) => self.tick_leading(fx),
         }
+        self.suppose_others_whole();
         self.ask(self.election.heard(&self.config, self.now), fx);
         if self.now >= self.mark_due && self.acceptor.state.mark() < self.learner.decided() {
             self.acceptor.raise_mark(self.learner.decided(), fx);

@@ -44,5 +44,6 @@ impl Replica {
         let state = &mut self.acceptor.state;
         state.trim(below).into_iter().for_each(|record| fx.record(state, record));
         self.learner.on_installed(below);
+        self.learner.pass_held(state, self.applied, fx);
     }
 }

@@ -154,7 +154,8 @@ impl Checks {
                 Record::Promised(_)
                 | Record::Learned { .. }
                 | Record::Decided(_)
-                | Record::Standing { .. } => (),
+                | Record::Standing { .. }
+                | Record::Lost { .. } => (),
             }
         }
     }

@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 use fastrand::Rng;
 
+use super::rot::{self, Rot};
 use super::votes::Store;
 use super::weather;
 use crate::paxos::{AcceptorState, Incarnation, NodeId, Record, Wal};
@@ -67,16 +68,6 @@ pub(super) enum DiskError {
     /// The log was read, and something acknowledged is missing or damaged.
     #[error("refused: {0}")]
     Refused(String),
-}
-
-/// Something that happened to what is written.
-#[derive(Clone, Copy, Debug)]
-struct Rot {
-    /// The lowest value that it happened to.
-    lowest: u64,
-    /// Whether it looks like a commit that broke off: the last value is damaged, or some are gone
-    /// from there on.
-    is_like_a_torn_tail: bool,
 }
 
 /// Out of so many commits, one has the high-water mark written though nothing asks for it.
@@ -211,6 +202,17 @@ impl Disk {
         (image != found).then(|| format!("{}; it was {}", told(found), told(image)))
     }
 
+    /// Whether what was recovered lacks nothing but what is learnt again from others. It is what
+    /// this disk holds from now on.
+    pub(super) fn is_mended(&self, found: &AcceptorState) -> bool {
+        let platter = &mut *self.0.borrow_mut();
+        let is_mended = found.is_mended(&platter.image);
+        if is_mended {
+            platter.image = found.clone();
+        }
+        is_mended
+    }
+
     /// Looks at what all nodes would find.
     pub(super) fn inspect_all<T>(
         disks: &[Disk],
@@ -318,47 +320,8 @@ impl Platter {
     }
 
     fn rot(&mut self, foreign: &BTreeMap<u64, Vec<u8>>) -> Option<&'static str> {
-        let numbers: Vec<u64> = self.values.keys().copied().collect();
-        let victim = *self.rng.choice(&numbers)?;
-        let other = *self.rng.choice(&numbers)?;
-        let is_last = numbers.last() == Some(&victim);
-        let (what, lowest, is_like_a_torn_tail) = match self.rng.u8(0..7) {
-            0 => {
-                let value = self.values.get_mut(&victim)?;
-                let bit = self.rng.usize(0..value.len().max(1) * 8);
-                *value.get_mut(bit / 8)? ^= 1 << (bit % 8);
-                ("a bit flips", victim, is_last)
-            }
-            1 => {
-                let moved = self.values.get(&other)?.clone();
-                self.values.insert(victim, moved);
-                ("a value lies where another was", victim, false)
-            }
-            2 => {
-                let moved = foreign.get(&victim)?.clone();
-                self.values.insert(victim, moved);
-                ("a value of another node", victim, false)
-            }
-            3 => {
-                self.values.remove(&victim);
-                ("a value is gone", victim, is_last)
-            }
-            4 => {
-                self.values.split_off(&victim);
-                ("the tail is gone", victim, true)
-            }
-            5 => {
-                // An older copy, though not much: what is missing had just been acknowledged.
-                let from = self.water.next.saturating_sub(self.rng.u64(1..=4));
-                self.values.split_off(&from);
-                ("the last values are gone", from, true)
-            }
-            _ => {
-                self.values.clear();
-                ("the log is empty", 0, true)
-            }
-        };
-        self.rot = Some(Rot { lowest, is_like_a_torn_tail });
+        let (what, rot) = rot::strike(&mut self.rng, &mut self.values, foreign, self.water.next)?;
+        self.rot = Some(rot);
         Some(what)
     }
 

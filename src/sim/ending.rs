@@ -2,8 +2,9 @@
 
 use super::history::History;
 use super::linear::Verdict;
+use super::report::Report;
 use super::room::Seen;
-use super::world::{Report, World};
+use super::world::World;
 use crate::paxos::{AcceptorState, Command, NodeId, Slot};
 use crate::rsm::Archive;
 
@@ -52,7 +53,8 @@ impl World {
             let is_gone = self.machines[usize::from(node.0)].gone.is_some();
             !is_gone && !disk.is_rolled_back() && disk.inspect(AcceptorState::is_fit)
         };
-        if self.members().filter(votes).count() < self.stores.quorum() {
+        let is_lost = self.members().filter(votes).count() < self.stores.quorum();
+        if is_lost || !self.all_is_held() {
             self.report.lost = true;
             return;
         }
@@ -74,6 +76,22 @@ impl World {
                 self.standing()
             );
         }
+    }
+
+    /// Whether everything that a disk knows to be decided is still on some disk: a value may have
+    /// been damaged on one, and the others that had it lost.
+    fn all_is_held(&self) -> bool {
+        let inspect = |look: fn(&AcceptorState) -> Slot| {
+            self.disks.iter().map(|disk| disk.inspect(look)).collect::<Vec<_>>()
+        };
+        let from = inspect(AcceptorState::known).into_iter().min().unwrap_or_default();
+        let to = inspect(AcceptorState::mark).into_iter().max().unwrap_or_default();
+        (from.0..to.0).map(Slot).all(|slot| {
+            let holds = |it: &AcceptorState| {
+                it.trimmed() > slot || (it.mark() > slot && it.vote(slot).is_some())
+            };
+            self.disks.iter().any(|disk| disk.inspect(holds))
+        })
     }
 
     /// Whether a node gets a snapshot from another.

@@ -28,7 +28,9 @@ mod machine;
 mod net;
 mod queue;
 mod rebirth;
+mod report;
 mod room;
+mod rot;
 mod run;
 mod shelf;
 mod stores;
@@ -38,7 +40,7 @@ pub mod weather;
 pub mod witness;
 mod world;
 
+pub use report::Report;
 pub use run::{Findings, Total, run, run_in, run_many, run_told};
 pub use trace::{HEADING, Line, Sink};
 pub use weather::Weather;
-pub use world::Report;

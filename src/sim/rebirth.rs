@@ -27,7 +27,13 @@ impl World {
         let disk = &self.disks[index];
         let opened = Node::open(config, disk.clone(), beside, Room::default());
         let verdict = match &opened {
-            Ok(opened) => disk.lacks(opened.replica().state()),
+            Ok(opened) => {
+                let found = opened.replica().state();
+                let lacks = disk.lacks(found);
+                let is_mended = lacks.is_some() && disk.is_mended(found);
+                self.report.mended += u64::from(is_mended);
+                lacks.filter(|_| !is_mended)
+            }
             Err(error) => Some(error.to_string()),
         };
         match (opened, verdict) {

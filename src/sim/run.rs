@@ -2,9 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::report::Report;
 use super::trace::Sink;
 use super::weather::Weather;
-use super::world::{Report, World};
+use super::world::World;
 
 /// One run under the weather that the seed draws.
 ///
@@ -81,6 +82,7 @@ impl Total {
         sum.reads += more.reads;
         sum.crashes += more.crashes;
         sum.refused += more.refused;
+        sum.mended += more.mended;
         sum.replaced += more.replaced;
         sum.rejoined += more.rejoined;
         sum.found_out += more.found_out;

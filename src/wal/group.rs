@@ -13,13 +13,14 @@
 //! | 8 | number of this value |
 //! | 4 | its place in the group |
 //! | 4 | values in the group |
-//! | .. | its share of the encoded records |
+//! | .. | its share of what is encoded: [`Before`], and the records |
 
+use super::mending::Before;
 use crate::paxos::Record;
 use crate::wire::codec;
 
 /// The version of values; anything else is refused.
-pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
 
 /// The longest value, in bytes. sled moves a *page* above a quarter of a segment (2 MiB of 8 MiB)
 /// out of its log into files it never syncs. A leaf splits above 16 items, and may hold a few more
@@ -50,8 +51,13 @@ pub(super) struct Part<'a> {
 }
 
 /// The values of a commit, the first of which has number `first`.
-pub(super) fn lay_out(records: &[Record], first: u64, fingerprint: u32) -> Vec<Vec<u8>> {
-    let encoded = codec::encode(&records);
+pub(super) fn lay_out(
+    before: Before,
+    records: &[Record],
+    first: u64,
+    fingerprint: u32,
+) -> Vec<Vec<u8>> {
+    let encoded = codec::encode(&(before, records));
     let shares: Vec<&[u8]> = encoded.chunks(VALUE_BYTES_MAX - HEADER_BYTES).collect();
     let places = shares.len() as u32;
     let value = |(share, (place, number)): (&&[u8], (u32, u64))| {
@@ -105,8 +111,8 @@ pub(super) fn behind_broken_head<V: AsRef<[u8]>>(
     &values[values.iter().take_while(is_inner).count()..]
 }
 
-/// The records in the shares of a whole group, put together.
-pub(super) fn decode(encoded: &[u8]) -> Result<Vec<Record>, codec::Malformed> {
+/// What the shares of a whole group say, put together.
+pub(super) fn decode(encoded: &[u8]) -> Result<(Before, Vec<Record>), codec::Malformed> {
     codec::decode(encoded)
 }
 
@@ -126,7 +132,7 @@ mod tests {
     fn what_is_laid_out_comes_back_at_every_size_around_the_limit() {
         for bytes in [0, 100, 65_000, 65_460, 65_500, 65_536, 66_000, 200_000] {
             let records = big(bytes);
-            let values = lay_out(&records, 7, 99);
+            let values = lay_out(Before::default(), &records, 7, 99);
             let mut encoded = Vec::new();
             for (place, value) in values.iter().enumerate() {
                 assert!(value.len() <= VALUE_BYTES_MAX);
@@ -134,13 +140,13 @@ mod tests {
                 assert_eq!((part.place, part.places), (place as u32, values.len() as u32));
                 encoded.extend_from_slice(part.body);
             }
-            assert_eq!(decode(&encoded).expect("records"), records);
+            assert_eq!(decode(&encoded).expect("records"), (Before::default(), records));
         }
     }
 
     #[test]
     fn every_flaw_has_its_name() {
-        let value = &lay_out(&big(0), 7, 99)[0];
+        let value = &lay_out(Before::default(), &big(0), 7, 99)[0];
         assert_eq!(examine(value, 8, 99), Err(Flaw::Misplaced(7)));
         assert_eq!(examine(value, 7, 98), Err(Flaw::Foreign));
         assert_eq!(examine(&value[..10], 7, 99), Err(Flaw::Checksum));

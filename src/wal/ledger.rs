@@ -6,6 +6,7 @@
 //! - numbers have no gap, and nothing lies between two commits;
 //! - a commit is whole, or it is the last, was never acknowledged, and is cut;
 //! - a log that ends below its high-water mark, or has lost a promise, is damaged;
+//! - one that is damaged in the middle is mended, if that can be done (`mending`);
 //! - what a trim has named may be missing below it, and only that.
 //!
 //! Deliberately absent: any guess. Whatever else is found is damage, and nobody votes from it.
@@ -17,6 +18,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::group::{self, Flaw};
+use super::mending::{self, Before, Gap};
 use crate::paxos::{AcceptorState, Ballot, Record, Slot};
 
 /// What a log holds at least; told beside it, so that a loss is noticed.
@@ -43,6 +45,8 @@ pub(crate) struct Ledger {
     /// The number of the first value that is still held.
     first: u64,
     mark: Mark,
+    /// What the next commit says of all before it.
+    before: Before,
     /// The commits that are held: the number of the first value of each, and the slot above all
     /// that it speaks of.
     commits: VecDeque<(u64, Slot)>,
@@ -70,6 +74,29 @@ pub(crate) struct Reading {
     pub(crate) torn: Range<u64>,
     /// Values whose removal a crash interrupted.
     pub(crate) left: Range<u64>,
+    /// Values that are damaged or missing, and done without.
+    pub(crate) lost: Vec<Range<u64>>,
+}
+
+/// A commit that was read.
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    /// The number of its first value.
+    pub(super) number: u64,
+    pub(super) before: Before,
+    pub(super) records: Vec<Record>,
+}
+
+impl Group {
+    /// What the next one says of all before it.
+    pub(super) fn after(&self) -> Before {
+        self.before.then(&self.records)
+    }
+
+    /// The slot above all that it speaks of itself.
+    fn end(&self) -> Slot {
+        Before::default().then(&self.records).end()
+    }
 }
 
 /// Why a log must not be voted from.
@@ -84,7 +111,8 @@ pub(crate) enum Fault {
 impl Ledger {
     /// The ledger of a store in which nothing is written.
     pub(crate) fn fresh(fingerprint: u32) -> Ledger {
-        Ledger { fingerprint, first: 0, mark: Mark::default(), commits: VecDeque::new() }
+        let (mark, before, commits) = (Mark::default(), Before::default(), VecDeque::new());
+        Ledger { fingerprint, first: 0, mark, before, commits }
     }
 
     /// Where the log stands when everything that [`write`](Ledger::write) gave is on disk.
@@ -95,9 +123,10 @@ impl Ledger {
     /// Lays out a commit.
     pub(crate) fn write(&mut self, records: &[Record]) -> Writing {
         let (first, held) = (self.mark.next, self.first);
-        self.commits.push_back((first, end_of(records)));
+        self.commits.push_back((first, Before::default().then(records).end()));
         let records = self.trim(records);
-        let values = group::lay_out(&records, first, self.fingerprint);
+        let values = group::lay_out(self.before, &records, first, self.fingerprint);
+        self.before = self.before.then(&records);
         self.mark.next += values.len() as u64;
         let promised = records.iter().filter_map(promised_by).max();
         self.mark.promised = self.mark.promised.max(promised);
@@ -125,24 +154,6 @@ impl Ledger {
     }
 }
 
-/// The slot above all that these records speak of.
-fn end_of(records: &[Record]) -> Slot {
-    let end = |record: &Record| match record {
-        Record::Accepted(run) => run.end(),
-        Record::Learned { first, commands } => first.plus(commands.len() as u64),
-        Record::Imported { accepted, .. } => accepted.last().map_or(Slot(0), |p| p.slot.next()),
-        Record::Promised(_)
-        | Record::Decided(_)
-        | Record::Incarnation { .. }
-        | Record::Trimmed { .. }
-        | Record::Standing { .. }
-        | Record::Heard { .. }
-        | Record::Moved { .. }
-        | Record::Testified { .. } => Slot(0),
-    };
-    records.iter().map(end).max().unwrap_or_default()
-}
-
 fn trimmed_below(record: &Record) -> Option<Slot> {
     match record {
         Record::Trimmed { below, .. } => Some(*below),
@@ -155,6 +166,7 @@ fn trimmed_below(record: &Record) -> Option<Slot> {
         | Record::Heard { .. }
         | Record::Moved { .. }
         | Record::Testified { .. }
+        | Record::Lost { .. }
         | Record::Imported { .. } => None,
     }
 }
@@ -164,7 +176,9 @@ fn promised_by(record: &Record) -> Option<Ballot> {
     match record {
         Record::Promised(ballot) => Some(*ballot),
         Record::Accepted(run) => Some(run.ballot),
-        Record::Trimmed { promised, .. } | Record::Imported { promised, .. } => *promised,
+        Record::Trimmed { promised, .. }
+        | Record::Imported { promised, .. }
+        | Record::Lost { promised, .. } => *promised,
         Record::Learned { .. }
         | Record::Decided(_)
         | Record::Incarnation { .. }
@@ -188,6 +202,7 @@ fn first_after(record: &Record) -> u64 {
         | Record::Heard { .. }
         | Record::Moved { .. }
         | Record::Testified { .. }
+        | Record::Lost { .. }
         | Record::Imported { .. } => 0,
     }
 }
@@ -199,28 +214,27 @@ pub(crate) fn read<V: AsRef<[u8]>>(
     written: Mark,
 ) -> Result<Reading, Fault> {
     let lowest = values.first().map_or(0, |(number, _)| *number);
-    let mut rest = group::behind_broken_head(values, fingerprint);
+    let rest = group::behind_broken_head(values, fingerprint);
     let whole_from = rest.first().map_or(lowest, |(number, _)| *number);
-    let mut next = whole_from;
-    let mut groups = Vec::new();
-    while let Some((records, length)) = read_group(rest, next, fingerprint)? {
-        groups.push((next, records));
-        next += length;
-        rest = &rest[length as usize..];
-    }
+    let Scan { mut groups, mut gaps, next } = scan(rest, whole_from, fingerprint)?;
     if next < written.next {
         let what = format!("it ends at value {next}, but {} were acknowledged", written.next);
         return Err(Fault::Damaged(what));
     }
     let torn = next..rest.last().map_or(next, |(number, _)| number + 1);
-    let first = groups.iter().flat_map(|(_, records)| records).map(first_after).max();
+    let first = groups.iter().flat_map(|group| &group.records).map(first_after).max();
     let first = first.unwrap_or(0);
     if whole_from > first {
         return Err(Fault::Damaged(format!("values {first}..{whole_from} are missing")));
     }
-    groups.retain(|(number, _)| *number >= first);
-    let commits = groups.iter().map(|(number, records)| (*number, end_of(records))).collect();
-    let numbered = |(number, records): (u64, Vec<Record>)| {
+    let gone = groups.partition_point(|group| group.number < first);
+    groups.drain(..gone);
+    gaps.retain(|gap| gap.values.end > first);
+    gaps.iter_mut().for_each(|gap| gap.at = gap.at.saturating_sub(gone));
+    let before = groups.last().map_or_else(Before::default, Group::after);
+    mending::mend(&mut groups, &gaps, written)?;
+    let commits = groups.iter().map(|group| (group.number, group.end())).collect();
+    let numbered = |Group { number, records, .. }: Group| {
         records.into_iter().map(move |record| (number, record))
     };
     let records: Vec<(u64, Record)> = groups.into_iter().flat_map(numbered).collect();
@@ -228,8 +242,52 @@ pub(crate) fn read<V: AsRef<[u8]>>(
     if promised < written.promised {
         return Err(Fault::Damaged("it has lost a promise that left this node".to_owned()));
     }
-    let ledger = Ledger { fingerprint, first, mark: Mark { next, promised }, commits };
-    Ok(Reading { records, ledger, torn, left: lowest..first })
+    let ledger = Ledger { fingerprint, first, mark: Mark { next, promised }, before, commits };
+    let lost = gaps.into_iter().map(|gap| gap.values).collect();
+    Ok(Reading { records, ledger, torn, left: lowest..first, lost })
+}
+
+/// What was found from one end to the other.
+struct Scan {
+    groups: Vec<Group>,
+    gaps: Vec<Gap>,
+    /// The number behind the last whole group.
+    next: u64,
+}
+
+fn scan<V: AsRef<[u8]>>(mut rest: &[(u64, V)], from: u64, fingerprint: u32) -> Result<Scan, Fault> {
+    let mut scan = Scan { groups: Vec::new(), gaps: Vec::new(), next: from };
+    loop {
+        match read_group(rest, scan.next, fingerprint) {
+            Ok(Some((group, length))) => {
+                scan.groups.push(group);
+                scan.next += length;
+                rest = &rest[length as usize..];
+            }
+            Ok(None) => return Ok(scan),
+            Err(fault @ Fault::Newer(_)) => return Err(fault),
+            Err(fault) => {
+                let Some(skipped) = next_whole(rest, scan.next, fingerprint) else {
+                    return Err(fault);
+                };
+                rest = &rest[skipped..];
+                let (next, at) = (rest[0].0, scan.groups.len());
+                scan.gaps.push(Gap { values: scan.next..next, fault, at });
+                scan.next = next;
+            }
+        }
+    }
+}
+
+/// Where the next whole group begins behind one that is not.
+fn next_whole<V: AsRef<[u8]>>(rest: &[(u64, V)], from: u64, fingerprint: u32) -> Option<usize> {
+    (0..rest.len()).find(|at| {
+        let (number, value) = &rest[*at];
+        let begins =
+            group::examine(value.as_ref(), *number, fingerprint).is_ok_and(|part| part.place == 0);
+        let is_whole = || matches!(read_group(&rest[*at..], *number, fingerprint), Ok(Some(_)));
+        *number > from && begins && is_whole()
+    })
 }
 
 /// What an acceptor finds in these records.
@@ -237,13 +295,13 @@ pub(crate) fn replay(records: &[(u64, Record)]) -> AcceptorState {
     AcceptorState::replay(records.iter().map(|(_, record)| record.clone()))
 }
 
-/// The records of the group that begins at value `next`, and how many values it has. `None`: there
-/// is none, or a tail that was never acknowledged.
+/// The group that begins at value `next`, and how many values it has. `None`: there is none, or a
+/// tail that was never acknowledged.
 fn read_group<V: AsRef<[u8]>>(
     rest: &[(u64, V)],
     next: u64,
     fingerprint: u32,
-) -> Result<Option<(Vec<Record>, u64)>, Fault> {
+) -> Result<Option<(Group, u64)>, Fault> {
     let mut encoded = Vec::new();
     let mut places = 1;
     let mut place = 0;
@@ -271,7 +329,9 @@ fn read_group<V: AsRef<[u8]>>(
         place += 1;
     }
     match group::decode(&encoded) {
-        Ok(records) => Ok(Some((records, u64::from(places)))),
+        Ok((before, records)) => {
+            Ok(Some((Group { number: next, before, records }, u64::from(places))))
+        }
         Err(error) => Err(Fault::Damaged(format!("value {next}: {error}"))),
     }
 }

@@ -13,6 +13,7 @@ mod high_water;
 pub mod identity;
 pub(crate) mod ledger;
 pub mod memory;
+mod mending;
 mod sled_log;
 pub mod store;
 #[cfg(test)]

@@ -13,7 +13,8 @@
 //!
 //! Invariants: numbers have no gap; a group of values is whole or it is the last and was never
 //! acknowledged, and is cut; anything else that is missing or damaged is never voted on: the store
-//! refuses to open. **Any error of a write or a sync is final.**
+//! refuses to open, unless all of it is known to be decided (`mending`). **Any error of a write or
+//! a sync is final.**
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,8 @@ pub struct Recovery {
     pub records: u64,
     /// Values of a commit that was never acknowledged, and was cut.
     pub cut: u64,
+    /// Values that are damaged or missing, and done without: what they said is known to be decided.
+    pub lost: u64,
     /// Bytes of all values.
     pub bytes: u64,
     /// How long it took.
@@ -148,6 +151,16 @@ impl Store {
         let fingerprint = self.identity.fingerprint();
         let reading = ledger::read(&values, fingerprint, self.high_water.written());
         let reading = reading.map_err(|fault| self.error(fault))?;
+        for values in &reading.lost {
+            self.recovery.lost += values.end - values.start;
+            tracing::warn!(
+                store = %self.path.display(),
+                "values {}..{} of the log are damaged: what they said is decided, and is learnt \
+                 again from others",
+                values.start,
+                values.end
+            );
+        }
         self.cut(reading.torn)?;
         self.log.remove(reading.left.start, reading.left.end)?;
         self.recovery.records = reading.records.len() as u64;

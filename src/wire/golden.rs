@@ -175,6 +175,7 @@ fn records(album: &mut Album) {
         Record::Moved { node: NODE, incarnation: STORE, address: Bytes::from_static(b"there:1") },
         Record::Imported { promised: Some(BALLOT), chain: None, accepted: Vec::new() },
         Record::Testified { node: NODE, incarnation: STORE },
+        Record::Lost { below: Slot(3), promised: None, accepted_in: Some(BALLOT), pledges: 2 },
     ];
     for record in all {
         let name = match &record {
@@ -189,6 +190,7 @@ fn records(album: &mut Album) {
             Record::Moved { .. } => "moved",
             Record::Imported { .. } => "imported",
             Record::Testified { .. } => "testified",
+            Record::Lost { .. } => "lost",
         };
         album.add(&format!("record {name}"), &record);
     }

@@ -124,6 +124,7 @@ fn record(record: &Record) -> String {
         Record::Heard { node, pledges, .. } => format!("Heard {node} {pledges}"),
         Record::Moved { node, incarnation, .. } => format!("Moved {node} {}", incarnation.0),
         Record::Testified { node, incarnation } => format!("Testified {node} {}", incarnation.0),
+        Record::Lost { below, .. } => format!("Lost below {below}"),
         Record::Imported { promised, chain: runs, accepted } => {
             let (promised, chain, shown) = (ballot(*promised), chain(*runs), pvalues(accepted));
             format!("Imported promised {promised} chain {chain} [{shown}]")

@@ -1,103 +1,17 @@
-//! What an acceptor must never forget, and the records that say so.
+//! What an acceptor must never forget.
 //!
-//! A record is the only way to change the state, and only replay and
+//! A [`Record`] is the only way to change it, and only replay and
 //! [`Effects::record`](super::Effects::record) apply one: the fields are private to this file,
 //! `apply` to the one above.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
+use super::record::{Chain, Record};
 use crate::paxos::ballot::{Ballot, Incarnation, NodeId, Slot};
 use crate::paxos::command::Command;
 use crate::paxos::message::{PValue, Run};
-
-/// A change of what an acceptor has said or knows, as it is written to the log. Variants are only
-/// ever added at the end.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Record {
-    /// Nothing below this ballot will be accepted any more.
-    Promised(Ballot),
-    /// These slots were accepted; the run's ballot is thereby promised.
-    Accepted(Run),
-    /// Decided values that came from a peer, contiguous from the mark on; they override what was
-    /// accepted there, and raise the mark behind them.
-    Learned {
-        /// The slot of the first command: never above the mark.
-        first: Slot,
-        /// Decided commands.
-        commands: Vec<Command>,
-    },
-    /// Every slot below is decided, and its decided value is on this disk.
-    Decided(Slot),
-    /// The store that a peer speaks from.
-    Incarnation {
-        /// The peer.
-        node: NodeId,
-        /// The newest store of it that this node has heard of.
-        incarnation: Incarnation,
-    },
-    /// The slots below are gone from the log: a snapshot holds what they led to. Restates all else
-    /// that their records said and that must survive them.
-    Trimmed {
-        /// The lowest slot that is still held.
-        below: Slot,
-        /// The decided mark: at or above `below`.
-        mark: Slot,
-        /// The promise.
-        promised: Option<Ballot>,
-        /// The chain of runs.
-        chain: Option<Chain>,
-        /// The table of the others' stores.
-        incarnations: Vec<(NodeId, Incarnation)>,
-        /// Where the log begins now, in numbers of its own: the log fills it in as it writes.
-        first_record: u64,
-    },
-    /// What is true of the log as a whole, where its beginning does not show it: behind a trim,
-    /// and at the start of a store that takes the place of a lost one.
-    Standing {
-        /// How many pledges were made.
-        pledges: u64,
-        /// Whether this store may vote.
-        votes: bool,
-    },
-    /// A peer's store has told of so many pledges: one that holds fewer has lost some.
-    Heard {
-        /// The peer.
-        node: NodeId,
-        /// Its store.
-        incarnation: Incarnation,
-        /// How many it had made at least.
-        pledges: u64,
-    },
-    /// A peer's store is to be found elsewhere than the cluster was told.
-    Moved {
-        /// The peer.
-        node: NodeId,
-        /// Its store.
-        incarnation: Incarnation,
-        /// Where, as the node around the core writes addresses.
-        address: Bytes,
-    },
-    /// A peer's new store was told what this one knows: from here on no vote of this one counts
-    /// beside one of the peer's lost store.
-    Testified {
-        /// The peer.
-        node: NodeId,
-        /// Its new store.
-        incarnation: Incarnation,
-    },
-    /// What others testified to, in the place of what was lost; from here on this store votes.
-    Imported {
-        /// The highest promise of any of them.
-        promised: Option<Ballot>,
-        /// The longest chain of runs in the highest ballot that any of them accepted in.
-        chain: Option<Chain>,
-        /// What they accepted in that ballot, at or above the mark.
-        accepted: Vec<PValue>,
-    },
-}
 
 /// What one slot holds on this disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,17 +20,6 @@ pub struct Vote {
     pub ballot: Option<Ballot>,
     /// The value.
     pub command: Command,
-}
-
-/// The end of the unbroken chain of runs that was accepted in the highest ballot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Chain {
-    /// Their ballot.
-    pub ballot: Ballot,
-    /// What the first of them follows: all that the ballot proposed in `from..end` is held.
-    pub from: Slot,
-    /// The slot after the last.
-    pub end: Slot,
 }
 
 /// What is known of a peer's store.
@@ -179,6 +82,38 @@ impl AcceptorState {
     #[must_use]
     pub fn mark(&self) -> Slot {
         self.mark
+    }
+
+    /// Every slot below is decided, and its value is here: the mark, unless the log was damaged
+    /// below that. Then what follows must be learnt again.
+    #[must_use]
+    pub fn known(&self) -> Slot {
+        let mut next = self.trimmed;
+        for (slot, _) in self.votes(next) {
+            if slot != next || next >= self.mark {
+                break;
+            }
+            next = next.next();
+        }
+        next.min(self.mark)
+    }
+
+    /// Whether this is what became of `whole` where a log was damaged in its middle, and mended:
+    /// all but decided values, and what others told.
+    #[must_use]
+    pub(crate) fn is_mended(&self, whole: &AcceptorState) -> bool {
+        let plain = |state: &AcceptorState| AcceptorState {
+            votes: state.votes.range(state.mark..).map(|(s, vote)| (*s, vote.clone())).collect(),
+            peers: state
+                .peers
+                .iter()
+                .map(|(node, peer)| (*node, Peer { pledges: 0, address: None, ..peer.clone() }))
+                .collect(),
+            chain: state.chain.map(|chain| Chain { from: Slot(0), end: Slot(0), ..chain }),
+            ..state.clone()
+        };
+        let same = |(slot, vote): (Slot, &Vote)| whole.vote(slot).is_some_and(|held| held == vote);
+        plain(self) == plain(whole) && self.votes(Slot(0)).all(same)
     }
 
     /// The lowest slot whose value is still held.
@@ -331,6 +266,16 @@ impl AcceptorState {
                 self.meet(node, incarnation);
                 self.peer(node, incarnation, |peer| peer.address = Some(address));
             }
+            Record::Lost { below, promised, accepted_in, pledges } => {
+                let mark = self.mark;
+                self.votes.retain(|slot, _| *slot < mark || *slot >= below);
+                self.promised = self.promised.max(promised).max(accepted_in);
+                if let Some(ballot) = accepted_in {
+                    // The chain of runs is broken here, whatever it was.
+                    self.chain = Some(Chain { ballot, from: below, end: below });
+                }
+                self.pledges = pledges;
+            }
             Record::Testified { node, incarnation } => {
                 self.pledges += 1;
                 self.meet(node, incarnation);
@@ -385,9 +330,10 @@ impl AcceptorState {
 
     fn learn(&mut self, first: Slot, commands: Vec<Command>) {
         for (slot, command) in (first.0..).map(Slot).zip(commands) {
-            if slot >= self.mark {
+            // Below the mark a damaged log may have lost it.
+            if slot >= self.mark || !self.votes.contains_key(&slot) {
                 self.votes.insert(slot, Vote { ballot: None, command });
-                self.mark = slot.next();
+                self.mark = self.mark.max(slot.next());
             }
         }
     }
