@@ -1,5 +1,6 @@
 //! The driver: one task that holds the connection, and goes where the leader is.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -62,6 +63,8 @@ pub(super) enum Wish {
 #[derive(Debug)]
 pub(super) struct Driver {
     cluster: Cluster,
+    /// The members that are elsewhere than the cluster has them.
+    moved: BTreeMap<NodeId, String>,
     id: ClientId,
     session: Session,
     route: Route,
@@ -96,7 +99,8 @@ impl Driver {
         dropper: Dropper,
     ) -> Driver {
         let route = Route::new(cluster.members(), fastrand::usize(..usize::from(u16::MAX)));
-        Driver { cluster, id, session: Session::new(id), route, wishes, publish, dropper }
+        let (moved, session) = (BTreeMap::new(), Session::new(id));
+        Driver { cluster, moved, id, session, route, wishes, publish, dropper }
     }
 
     /// Keeps the session up until the handle is dropped.
@@ -123,10 +127,13 @@ impl Driver {
         }
     }
 
-    async fn dial(&self, node: NodeId) -> Result<Link, End> {
+    async fn dial(&mut self, node: NodeId) -> Result<Link, End> {
         let member = self.cluster.member(node);
-        let address = &member.ok_or_else(|| End::Failed("no such node".to_owned()))?.address;
-        let link = Link::dial(address, &self.cluster.name, self.id, DIAL_PATIENCE).await?;
+        let listed = &member.ok_or_else(|| End::Failed("no such node".to_owned()))?.address;
+        // Whoever is not where it is said to be may be back where the cluster has it.
+        let address = self.moved.remove(&node).unwrap_or_else(|| listed.clone());
+        let link = Link::dial(&address, &self.cluster.name, self.id, DIAL_PATIENCE).await?;
+        self.moved.extend(link.moved.iter().cloned());
         if link.node == node {
             Ok(link)
         } else {

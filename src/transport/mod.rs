@@ -8,6 +8,7 @@
 //! Bounded: frames, queues per peer, connections, and the time that a stranger may take to say who
 //! it is.
 
+pub mod book;
 pub mod incoming;
 pub mod listener;
 pub mod outgoing;
