@@ -1,0 +1,142 @@
+//! A storm of lost disks: while messages flow, stores are wiped, set back to copies taken earlier,
+//! and damaged by a bit, by a seed that is printed; each time the member is brought back.
+//!
+//! Five nodes, of which one or two lose their disks at a time; snapshots and trims go on all the
+//! while, so that a replacement gets a transfer as often as chunks. At a cluster's end all logs are
+//! one, and what was acknowledged is on the disks.
+//!
+//! One-line bugs that turn it red: a replacement that votes at once; one that takes over the lowest
+//! ballot of the testimonies; `recalls` off.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use indelible::demo::storm::Storm;
+use indelible::local::Rig;
+use indelible::paxos::NodeId;
+use libtest_mimic::{Failed, Trial};
+
+use crate::history::{self, PATIENCE};
+use crate::replace::{DISK, ended, heals, votes};
+use crate::{ending, run, scale};
+
+/// All of them.
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![Trial::test("disks::lost_disks_lose_nothing", storm)]
+}
+
+/// Replicas: two may be without a disk.
+const NODES: u16 = 5;
+
+/// Then there is another, for its disks hold much by then.
+const LOSSES_OF_A_CLUSTER: u32 = 20;
+
+/// What happens to a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    /// All of it is gone; the member comes back where it was.
+    Wiped,
+    /// All of it is gone; the member comes back elsewhere.
+    Moved,
+    /// A copy from earlier is in its place.
+    SetBack,
+    /// A bit has turned.
+    Damaged,
+}
+
+/// In turn.
+const LOSSES: [Loss; 5] = [Loss::Wiped, Loss::SetBack, Loss::Damaged, Loss::SetBack, Loss::Moved];
+
+fn storm() -> Result<(), Failed> {
+    let _beside = scale::beside();
+    let (started, mut rng) = (Instant::now(), Rng::with_seed(scale::seed()));
+    let (mut done, mut replaced, mut proven) = (0, 0, 0);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    while done < scale::lost_disks() {
+        let count = LOSSES_OF_A_CLUSTER.min(scale::lost_disks() - done);
+        let data = run::data()?;
+        let play = play(data.path(), count, &mut replaced, &mut rng);
+        proven += runtime.block_on(tokio::task::LocalSet::new().run_until(play))?;
+        done += count;
+    }
+    let took = started.elapsed();
+    eprintln!("disks: {done} losses, {replaced} replaced, {proven} acknowledged, {took:.1?}");
+    Ok(())
+}
+
+/// One cluster, so many losses. How many messages were acknowledged.
+async fn play(data: &Path, count: u32, replaced: &mut u32, rng: &mut Rng) -> Result<usize, Failed> {
+    let mut rig = history::rig(NODES, data).await?;
+    let storm = Storm::start(rig.cluster(), 4);
+    ending::more(&storm, 20, PATIENCE).await?;
+    for number in 0..count {
+        let loss = LOSSES[number as usize % LOSSES.len()];
+        let mut nodes = rig.alive();
+        rng.shuffle(&mut nodes);
+        nodes.truncate(rng.usize(1..=2));
+        let lost = lose(&mut rig, &storm, loss, &nodes, rng);
+        *replaced += lost.await.map_err(|failed| format!("{loss:?} of {nodes:?}: {failed:?}"))?;
+        storm.next(PATIENCE).await.ok_or("no answer came any more")?;
+    }
+    ending::prove(storm, &mut rig, PATIENCE).await
+}
+
+/// Keeps a copy of a node's store, and waits until the node has gone on from there.
+async fn keep_copy(rig: &mut Rig, node: NodeId) -> Result<(), Failed> {
+    rig.keep_copy(node)?;
+    let end = history::end(rig).await;
+    rig.start(node)?;
+    votes(rig, node).await?;
+    history::all_show(rig, NODES.into(), |it| it.node != node || it.decided > end).await
+}
+
+/// The disks of these nodes are lost, and they come back. How many had to be replaced.
+async fn lose(
+    rig: &mut Rig,
+    storm: &Storm,
+    loss: Loss,
+    nodes: &[NodeId],
+    rng: &mut Rng,
+) -> Result<u32, Failed> {
+    if loss == Loss::SetBack {
+        for node in nodes {
+            keep_copy(rig, *node).await?;
+        }
+        // Whoever leads tells all what it knows of the others' stores, several times a second.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    ending::more(storm, rng.usize(20..100), PATIENCE).await?;
+    for node in nodes {
+        match loss {
+            Loss::Wiped | Loss::Moved => rig.wipe(*node)?,
+            Loss::SetBack => rig.roll_back(*node)?,
+            Loss::Damaged => rig.flip(*node, "log/db", |below| rng.u64(..below))?,
+        }
+        if loss == Loss::Moved {
+            rig.relocate(*node)?;
+        }
+    }
+    storm.next(PATIENCE).await.ok_or("the others do not go on")?;
+    let mut replaced = 0;
+    for node in nodes {
+        match loss {
+            Loss::Wiped | Loss::Moved => rig.replace(*node)?,
+            Loss::SetBack | Loss::Damaged => rig.start(*node)?,
+        }
+    }
+    for node in nodes {
+        match loss {
+            Loss::Wiped | Loss::Moved => votes(rig, *node).await?,
+            Loss::SetBack => {
+                let (status, line) = ended(rig, *node).await?;
+                assert_eq!(status, DISK, "{line}");
+                assert!(heals(rig, *node).await?, "it is down");
+            }
+            Loss::Damaged if !heals(rig, *node).await? => continue,
+            Loss::Damaged => (),
+        }
+        replaced += 1;
+    }
+    Ok(replaced)
+}
