@@ -1,6 +1,6 @@
 //! The driver: one task that holds the connection, and goes where the leader is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -65,6 +65,8 @@ pub(super) struct Driver {
     cluster: Cluster,
     /// The members that are elsewhere than the cluster has them.
     moved: BTreeMap<NodeId, String>,
+    /// Those of them that did not answer there: they may be back where the cluster has them.
+    missed: BTreeSet<NodeId>,
     id: ClientId,
     session: Session,
     route: Route,
@@ -99,8 +101,8 @@ impl Driver {
         dropper: Dropper,
     ) -> Driver {
         let route = Route::new(cluster.members(), fastrand::usize(..usize::from(u16::MAX)));
-        let (moved, session) = (BTreeMap::new(), Session::new(id));
-        Driver { cluster, moved, id, session, route, wishes, publish, dropper }
+        let (moved, missed, session) = (BTreeMap::new(), BTreeSet::new(), Session::new(id));
+        Driver { cluster, moved, missed, id, session, route, wishes, publish, dropper }
     }
 
     /// Keeps the session up until the handle is dropped.
@@ -130,15 +132,19 @@ impl Driver {
     async fn dial(&mut self, node: NodeId) -> Result<Link, End> {
         let member = self.cluster.member(node);
         let listed = &member.ok_or_else(|| End::Failed("no such node".to_owned()))?.address;
-        // Whoever is not where it is said to be may be back where the cluster has it.
-        let address = self.moved.remove(&node).unwrap_or_else(|| listed.clone());
+        // In turn, for as long as nobody answers: what is told of a member may be old.
+        let moved = self.moved.get(&node).filter(|_| !self.missed.remove(&node));
+        let address = moved.unwrap_or(listed).clone();
+        if moved.is_some() {
+            self.missed.insert(node);
+        }
         let link = Link::dial(&address, &self.cluster.name, self.id, DIAL_PATIENCE).await?;
         self.moved.extend(link.moved.iter().cloned());
-        if link.node == node {
-            Ok(link)
-        } else {
-            Err(End::Failed(format!("{} answers at {address}", link.node)))
+        if link.node != node {
+            return Err(End::Failed(format!("{} answers at {address}", link.node)));
         }
+        self.missed.remove(&node);
+        Ok(link)
     }
 
     async fn visit(&mut self, link: Link) -> End {

@@ -164,7 +164,7 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
             let outputs = self.node.handle(events, &mut self.ways)?;
             self.answer(outputs);
             self.note_stores();
-            self.vigil.tell(&self.node);
+            self.vigil.tell(&self.node, &self.book);
             self.log_view();
             self.log_tenure();
             self.log_transfer();

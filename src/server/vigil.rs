@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::node::{Event, Node};
 use crate::paxos::{Config, Message, NodeId, Wal};
 use crate::rsm::StateMachine;
+use crate::transport::book::Book;
 
 /// How often it is said again, if it does not change.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -36,7 +37,7 @@ impl Vigil {
     }
 
     /// Says how the node comes on, if it does not vote yet, and that is new or was said long ago.
-    pub(super) fn tell<W: Wal, M: StateMachine>(&mut self, node: &Node<W, M>) {
+    pub(super) fn tell<W: Wal, M: StateMachine>(&mut self, node: &Node<W, M>, book: &Book) {
         if !node.replica().is_rejoining() {
             return;
         }
@@ -44,23 +45,36 @@ impl Vigil {
         let is_old = self.told.is_none_or(|(of, at)| of != heard || at.elapsed() >= AGAIN);
         if is_old {
             self.told = Some((heard, Instant::now()));
-            tracing::warn!("{}", self.line(node));
+            tracing::warn!("{}", self.line(node, book));
         }
     }
 
-    fn line<W: Wal, M: StateMachine>(&self, node: &Node<W, M>) -> String {
+    fn line<W: Wal, M: StateMachine>(&self, node: &Node<W, M>, book: &Book) -> String {
         let config = node.replica().config();
         let needed = usize::from(config.members) - config.quorum() + 1;
         let no_vote = "this store takes the place of a lost one and does not vote yet";
+        let has = match self.heard.len() {
+            0 => "none has come".to_owned(),
+            1 => format!("that of {} has come", names(&self.heard)),
+            _ => format!("those of {} have come", names(&self.heard)),
+        };
         if self.heard.len() < needed {
-            let rest = config.peers().filter(|peer| !self.heard.contains(peer));
-            let (rest, has) = (names(rest), self.has());
+            let rest: Vec<String> = config
+                .peers()
+                .filter(|peer| !self.heard.contains(peer))
+                .map(|peer| {
+                    format!("node {} at {}", peer.0, book.address(peer).unwrap_or_default())
+                })
+                .collect();
+            let missing = needed - self.heard.len();
+            let any = if rest.len() > missing { format!("{missing} of ") } else { String::new() };
+            let rest = rest.join(", ");
             return format!(
-                "{no_vote}: {needed} of the other nodes must tell what they know, and vote \
-                 themselves; {has}, it waits for {rest}"
+                "{no_vote}: it needs the word of {needed} others that vote; {has}, it waits for \
+                 {any}{rest}"
             );
         }
-        let (decided, has) = (node.replica().decided(), self.has());
+        let decided = node.replica().decided();
         let comes = match node.status().transfer {
             Some(it) => format!(
                 "a snapshot comes from node {}, {} of {} entries of the archive are here",
@@ -70,20 +84,15 @@ impl Vigil {
             ),
             None => "it fetches what is decided".to_owned(),
         };
-        format!("{no_vote}: {has}, and {comes}; it knows all below slot {decided}")
-    }
-
-    fn has(&self) -> String {
-        match self.heard.len() {
-            0 => "nobody has yet".to_owned(),
-            1 => format!("{} has", names(self.heard.iter().copied())),
-            _ => format!("{} have", names(self.heard.iter().copied())),
-        }
+        format!(
+            "{no_vote}: the word of enough others has come, and {comes}: so far all below slot \
+             {decided}"
+        )
     }
 }
 
-fn names(nodes: impl Iterator<Item = NodeId>) -> String {
-    let ids: Vec<String> = nodes.map(|node| node.0.to_string()).collect();
+fn names(nodes: &BTreeSet<NodeId>) -> String {
+    let ids: Vec<String> = nodes.iter().map(|node| node.0.to_string()).collect();
     let many = if ids.len() == 1 { "" } else { "s" };
     format!("node{many} {}", ids.join(", "))
 }
