@@ -66,7 +66,7 @@ pub enum Error {
     /// Something that was acknowledged is missing or damaged.
     #[error(
         "{}: damaged: {what}; this node must not vote from it: restore the folder as it was when \
-         the node last ran, or replace the node",
+         the node last ran, or remove it and bring the node back with `indelible replace`",
         path.display()
     )]
     Damaged {
