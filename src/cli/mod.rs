@@ -23,7 +23,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Subcommand};
 
-pub use demo::{Demo, DemoArgs, KillArgs, Play, ViewsArgs};
+pub use demo::{Demo, DemoArgs, KillArgs, LostDiskArgs, Play, ViewsArgs};
 pub use exit::{Failure, Status};
 pub use master::{Master, MasterArgs};
 

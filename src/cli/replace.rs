@@ -34,7 +34,7 @@ use crate::wal::{Identity, Store};
 /// empty store that votes has forgotten what it promised.
 ///
 /// The others, and clients, learn of a new address by themselves. Write it into the cluster files
-/// all the same, for whoever is started while few others run.
+/// all the same: whoever is started next must find some of the others where its file has them.
 ///
 ///   indelible replace 1 --cluster-file room.toml --store /var/lib/indelible/1 --address d:7000
 #[derive(clap::Args)]

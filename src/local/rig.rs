@@ -145,6 +145,26 @@ impl Rig {
         Ok(self.cluster.write(&self.cluster_file())?)
     }
 
+    /// Writes into the cluster file where the nodes are, as an operator does by and by: for nodes
+    /// and clients that are started from now on.
+    ///
+    /// # Errors
+    ///
+    /// If the cluster file cannot be written.
+    pub fn list_places(&mut self) -> Result<(), Error> {
+        for (member, place) in self.cluster.nodes.iter_mut().zip(&self.places) {
+            member.address.clone_from(&place.address);
+        }
+        Ok(self.cluster.write(&self.cluster_file())?)
+    }
+
+    /// How many nodes are elsewhere than the cluster file has them.
+    #[must_use]
+    pub fn unlisted(&self) -> usize {
+        let all = self.cluster.nodes.iter().zip(&self.places);
+        all.filter(|(member, place)| member.address != place.address).count()
+    }
+
     /// Starts a node on its own store, if it is not alive.
     ///
     /// To be called on the main thread: see [`Process::spawn`].

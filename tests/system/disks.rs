@@ -32,6 +32,10 @@ const NODES: u16 = 5;
 /// Then there is another, for its disks hold much by then.
 const LOSSES_OF_A_CLUSTER: u32 = 20;
 
+/// So many nodes at most are where the cluster file does not know them: whoever comes to a new
+/// place must find the others.
+const MOVED_MAX: usize = 2;
+
 /// What happens to a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Loss {
@@ -107,6 +111,9 @@ async fn lose(
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
     ending::more(storm, rng.usize(20..100), PATIENCE).await?;
+    if loss == Loss::Moved && rig.unlisted() + nodes.len() > MOVED_MAX {
+        rig.list_places()?;
+    }
     for node in nodes {
         match loss {
             Loss::Wiped | Loss::Moved => rig.wipe(*node)?,

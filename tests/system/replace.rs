@@ -30,6 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         history::trial("replace::the_lost_machine_is_refused", lost_machine),
         history::trial("replace::a_store_that_was_set_back_is_refused", set_back),
         history::trial("replace::a_flipped_bit_is_harmless_or_refused", flipped),
+        history::trial("replace::the_demonstration_ends_with_its_proof", demonstration),
         history::trial("replace::a_cluster_of_one_and_a_store_in_use_are_refused", refused),
     ]
 }
@@ -144,8 +145,12 @@ async fn killed_midway() -> Result<(), Failed> {
         for _ in 0..scale::lost_disks() / 5 {
             rig.wipe(VICTIM)?;
             rig.replace(VICTIM)?;
-            for _ in 0..rng.u32(1..4) {
-                pause(rng.u64(0..400)).await;
+            for kill in 0..rng.u32(1..4) {
+                if kill == 0 && rng.bool() {
+                    is_being_made(&rig.store(VICTIM)).await;
+                } else {
+                    pause(rng.u64(0..400)).await;
+                }
                 rig.kill(VICTIM);
                 match Store::open(&rig.store(VICTIM)) {
                     Ok(mut store) => {
@@ -172,6 +177,18 @@ async fn killed_midway() -> Result<(), Failed> {
     .await
 }
 
+/// Waits until a store is being made.
+async fn is_being_made(store: &Path) {
+    let until = Instant::now() + PATIENCE;
+    while !store.join("unfinished-replacement").exists() {
+        if Instant::now() > until || store.join("identity").exists() {
+            return;
+        }
+        // It is over within some milliseconds: no sleep is short enough.
+        tokio::task::yield_now().await;
+    }
+}
+
 /// In a cluster of three both others are needed. While one is down nothing can be decided either;
 /// when it is back, all goes on.
 async fn waits() -> Result<(), Failed> {
@@ -183,7 +200,7 @@ async fn waits() -> Result<(), Failed> {
         rig.wipe(VICTIM)?;
         let from = rig.log(VICTIM).len();
         rig.replace(VICTIM)?;
-        says(&rig, VICTIM, from, "node 0 has, it waits for node 2").await?;
+        says(&rig, VICTIM, from, "that of node 0 has come, it waits for node 2 at 127").await?;
         let before = storm.acknowledged();
         pause(2000).await;
         let status = rig.status(VICTIM).await.ok_or("it answers while it waits")?;
@@ -344,5 +361,18 @@ async fn refused() -> Result<(), Failed> {
     let there = command.arg("--cluster-file").arg(rig.cluster_file()).output()?;
     let said = String::from_utf8_lossy(&there.stderr).into_owned();
     assert!(there.status.code() == Some(73) && said.contains("exists already"), "{said}");
+    Ok(())
+}
+
+/// Bugs that turn it red: a replica that never votes again; a proof that does not hold.
+async fn demonstration() -> Result<(), Failed> {
+    let data = run::data()?;
+    let mut command = std::process::Command::new(PROGRAM);
+    let output = command.args(["demo", "lost-disk", "--data"]).arg(data.path()).output()?;
+    let told = String::from_utf8_lossy(&output.stdout);
+    let why = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}{why}");
+    assert!(told.contains("the replaced one carries the quorum"), "{told}");
+    assert!(told.contains("it has lost what it said") && told.contains("The proof."), "{told}");
     Ok(())
 }
