@@ -341,10 +341,11 @@ async fn take_call(stream: TcpStream, desk: Desk, stranger: OwnedSemaphorePermit
     let greeted = greet(stream, &desk.identity, &desk.book, leader, seat).await;
     drop(stranger);
     let ended = match greeted {
-        Ok(Incoming::Peer(from, frames)) => {
+        Ok(Incoming::Peer(from, store, frames)) => {
             let Some(peer) = desk.peers.iter().find(|peer| peer.id == from) else { return };
             peer.way.nudge();
-            let hearing = hear_peer(from, &desk.identity, frames, &peer.ear, &desk.news);
+            let over = desk.book.replaces(from, store);
+            let hearing = hear_peer(from, &desk.identity, frames, &peer.ear, &desk.news, over);
             hearing.await.map_err(|reason| format!("{from}: {reason}"))
         }
         Ok(Incoming::Client(id, frames, _place)) => clients::serve(id, frames, leader, desk)

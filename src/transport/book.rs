@@ -6,7 +6,8 @@
 //! may be old. An address leads nobody astray for long: whoever answers says who it is.
 //!
 //! A store that was replaced is known from the disk alone: it is refused by whoever has the newer
-//! one on record, also after a restart.
+//! one on record, also after a restart; and one that is being heard is hung up on, so that it calls
+//! again and is told.
 
 use tokio::sync::watch;
 
@@ -22,7 +23,7 @@ pub struct Book {
     replaced: watch::Sender<Option<Incarnation>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     /// Where the cluster file has it.
     listed: String,
@@ -80,6 +81,16 @@ impl Book {
         newest.filter(|newest| *newest > store)
     }
 
+    /// Returns when a newer store of that member than this is on record.
+    pub async fn replaces(&self, node: NodeId, store: Incarnation) {
+        let mut entries = self.entries.subscribe();
+        let is_newer = |entries: &Vec<Entry>| {
+            entries.get(usize::from(node.0)).is_some_and(|entry| entry.newest > Some(store))
+        };
+        // The sender lives as long as the book.
+        let _ = entries.wait_for(is_newer).await;
+    }
+
     /// Where a member is.
     #[must_use]
     pub fn address(&self, node: NodeId) -> Option<String> {
@@ -118,9 +129,9 @@ impl Book {
     fn change(&self, node: NodeId, change: impl FnOnce(&mut Entry)) {
         self.entries.send_if_modified(|entries| {
             let Some(entry) = entries.get_mut(usize::from(node.0)) else { return false };
-            let before = entry.address.clone();
+            let before = entry.clone();
             change(entry);
-            entry.address != before
+            *entry != before
         });
     }
 }

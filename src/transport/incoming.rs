@@ -35,8 +35,8 @@ pub struct Identity {
 /// A connection whose caller is known, and welcome.
 #[derive(Debug)]
 pub enum Incoming<P> {
-    /// Another node, with what it will say.
-    Peer(NodeId, Frames),
+    /// Another node and the store it speaks from, with what it will say.
+    Peer(NodeId, Incarnation, Frames),
     /// A client or a tool, and its place among them.
     Client(ClientId, Frames, P),
 }
@@ -102,7 +102,7 @@ pub async fn greet<P>(
     let admitted = judge(&hello, me).and_then(|()| admit(hello.caller, book, seat));
     let answer = match &admitted {
         Ok(Admitted::Replaced(_, by)) => Greeting::Replaced(*by),
-        Ok(Admitted::Peer(_) | Admitted::Client(..)) => {
+        Ok(Admitted::Peer(..) | Admitted::Client(..)) => {
             Greeting::Welcome { node: me.node, leader, moved: book.moved() }
         }
         Err(reason) => Greeting::Refused(reason.clone()),
@@ -112,9 +112,9 @@ pub async fn greet<P>(
     let admitted = admitted.map_err(Refused::Unwelcome)?;
     sent.map_err(|_| Refused::Silent)?.map_err(|_| Refused::Silent)?;
     Ok(match admitted {
-        Admitted::Peer(from) => {
+        Admitted::Peer(from, store) => {
             frames.codec_mut().set_max_frame_length(frame::PEER_BYTES_MAX);
-            Incoming::Peer(from, frames)
+            Incoming::Peer(from, store, frames)
         }
         Admitted::Replaced(from, _) => return Err(Refused::Replaced(from)),
         Admitted::Client(client, place) => {
@@ -125,7 +125,7 @@ pub async fn greet<P>(
 }
 
 enum Admitted<P> {
-    Peer(NodeId),
+    Peer(NodeId, Incarnation),
     Client(ClientId, P),
     /// A node, and the newer store of it that is on record.
     Replaced(NodeId, Incarnation),
@@ -143,7 +143,7 @@ fn admit<P>(
                 return Ok(Admitted::Replaced(from, by));
             }
             book.hear(from, incarnation, address.as_deref());
-            Ok(Admitted::Peer(from))
+            Ok(Admitted::Peer(from, incarnation))
         }
         Caller::Client { client } => match seat() {
             Some(place) => Ok(Admitted::Client(client, place)),
@@ -153,7 +153,7 @@ fn admit<P>(
 }
 
 /// Hands everything a peer says to `sink`, until the connection ends; then its reset. A newer
-/// connection of the same peer ends this one.
+/// connection of the same peer ends this one, and so does `over`.
 ///
 /// # Errors
 ///
@@ -164,6 +164,7 @@ pub async fn hear_peer(
     frames: Frames,
     ear: &Ear,
     sink: &impl Sink,
+    over: impl Future<Output = ()>,
 ) -> Result<(), String> {
     ear.turn.send_modify(|turn| *turn += 1);
     let mut turn = ear.turn.subscribe();
@@ -172,6 +173,7 @@ pub async fn hear_peer(
         biased;
         // The sender lives as long as the ear, so this is a newer connection.
         _ = turn.changed() => Ok(()),
+        () = over => Ok(()),
         outcome = hear(from, me, frames, sink) => outcome,
     };
     // If nobody wants to know, the node is stopping.

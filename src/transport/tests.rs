@@ -1,5 +1,6 @@
 //! Connections between nodes, over real sockets: order, ends, bounds, and strangers.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,7 +69,7 @@ fn book(peer: &Member) -> Arc<Book> {
 async fn answer(listener: &TcpListener) -> Frames {
     let (stream, _) = within(listener.accept()).await.expect("a call");
     let incoming = greet(stream, &identity("room", 1), &Book::new(&[]), None, || Some(())).await;
-    let Ok(Incoming::Peer(NodeId(0), frames)) = incoming else { panic!("peer: {incoming:?}") };
+    let Ok(Incoming::Peer(NodeId(0), _, frames)) = incoming else { panic!("peer: {incoming:?}") };
     frames
 }
 
@@ -98,7 +99,9 @@ async fn a_share_is_lost_and_the_connection_stays() {
     let (sink, mut events) = mpsc::unbounded_channel();
     let hearing = tokio::spawn(async move {
         let (me, ear) = (identity("room", 1), Ear::default());
-        hear_peer(NodeId(0), &me, frames, &ear, &Events(sink)).await.expect("well-formed");
+        hear_peer(NodeId(0), &me, frames, &ear, &Events(sink), pending())
+            .await
+            .expect("well-formed");
     });
     first_words(&outgoing, &mut events).await;
     (1..1000).for_each(|round| outgoing.send(canvass(round)));
@@ -139,7 +142,9 @@ async fn messages_arrive_in_order_and_the_end_is_noticed() {
     let (sink, mut events) = mpsc::unbounded_channel();
     let hearing = tokio::spawn(async move {
         let (me, ear) = (identity("room", 1), Ear::default());
-        hear_peer(NodeId(0), &me, frames, &ear, &Events(sink)).await.expect("well-formed");
+        hear_peer(NodeId(0), &me, frames, &ear, &Events(sink), pending())
+            .await
+            .expect("well-formed");
     });
     first_words(&outgoing, &mut events).await;
     for round in 1..1000 {
@@ -189,7 +194,7 @@ async fn a_peer_that_does_not_read_costs_bounded_memory_and_then_its_connection(
     let hearing = async {
         let frames = answer(&listener).await;
         let (me, ear) = (identity("room", 1), Ear::default());
-        hear_peer(NodeId(0), &me, frames, &ear, &Events(sink)).await
+        hear_peer(NodeId(0), &me, frames, &ear, &Events(sink), pending()).await
     };
     let sending = async {
         for number in 1.. {
@@ -223,7 +228,7 @@ async fn a_newer_connection_of_a_peer_ends_the_older_one_first() {
         let (ear, sink) = (Arc::clone(&ear), Arc::clone(&sink));
         tokio::spawn(async move {
             let me = identity("room", 1);
-            hear_peer(NodeId(0), &me, frames, &ear, &*sink).await.expect("well-formed");
+            hear_peer(NodeId(0), &me, frames, &ear, &*sink, pending()).await.expect("well-formed");
         })
     };
     let old = start(peer.clone());
@@ -271,7 +276,7 @@ async fn a_malformed_frame_ends_its_connection_with_a_reason() {
         stream.write_all(&bytes).await.expect("connected");
         let (sink, mut events) = mpsc::unbounded_channel();
         let (me, ear, sink) = (identity("room", 1), Ear::default(), Events(sink));
-        let hearing = hear_peer(NodeId(0), &me, frames, &ear, &sink);
+        let hearing = hear_peer(NodeId(0), &me, frames, &ear, &sink, pending());
         let reason = within(hearing).await.expect_err(expected);
         assert!(reason.contains(expected), "{expected}: {reason}");
         assert_eq!(events.try_recv(), Ok(Event::Reset(NodeId(0))), "{expected}");
@@ -324,6 +329,27 @@ async fn a_store_that_was_replaced_is_refused_and_told() {
     let calling = tokio::spawn(dial(peer, newer));
     let (stream, _) = within(listener.accept()).await.expect("a call");
     let greeted = greet(stream, &identity("room", 1), &there, None, || Some(())).await;
-    assert!(matches!(greeted, Ok(Incoming::Peer(NodeId(0), _))), "{greeted:?}");
+    assert!(matches!(greeted, Ok(Incoming::Peer(NodeId(0), Incarnation(3), _))), "{greeted:?}");
     assert!(matches!(calling.await.expect("ends"), Ok(Answer::Welcome(..))));
+}
+
+/// Bug that turns it red: a store that is heard on and on while a newer one is on record: nobody
+/// would tell it.
+#[tokio::test]
+async fn a_store_that_is_replaced_while_it_is_heard_is_hung_up_on() {
+    let (listener, peer) = port().await;
+    let outgoing = start(peer.clone());
+    let frames = answer(&listener).await;
+    let there = Book::new(&[peer.clone(), peer]);
+    let (sink, mut events) = mpsc::unbounded_channel();
+    let (me, ear, sink) = (identity("room", 1), Ear::default(), Events(sink));
+    let over = there.replaces(NodeId(0), Incarnation(1));
+    let hearing = hear_peer(NodeId(0), &me, frames, &ear, &sink, over);
+    let replacing = async {
+        first_words(&outgoing, &mut events).await;
+        there.record(NodeId(0), Incarnation(1));
+        there.record(NodeId(0), Incarnation(2));
+    };
+    let (ended, ()) = within(async { tokio::join!(hearing, replacing) }).await;
+    assert_eq!(ended, Ok(()));
 }
