@@ -63,9 +63,9 @@ pub(super) enum Wish {
 #[derive(Debug)]
 pub(super) struct Driver {
     cluster: Cluster,
-    /// The members that are elsewhere than the cluster has them.
-    moved: BTreeMap<NodeId, String>,
-    /// Those of them that did not answer there: they may be back where the cluster has them.
+    /// Where members are, as nodes have told.
+    found: BTreeMap<NodeId, String>,
+    /// Those that did not answer there: they may be back where the cluster has them.
     missed: BTreeSet<NodeId>,
     id: ClientId,
     session: Session,
@@ -101,8 +101,8 @@ impl Driver {
         dropper: Dropper,
     ) -> Driver {
         let route = Route::new(cluster.members(), fastrand::usize(..usize::from(u16::MAX)));
-        let (moved, missed, session) = (BTreeMap::new(), BTreeSet::new(), Session::new(id));
-        Driver { cluster, moved, missed, id, session, route, wishes, publish, dropper }
+        let (found, missed, session) = (BTreeMap::new(), BTreeSet::new(), Session::new(id));
+        Driver { cluster, found, missed, id, session, route, wishes, publish, dropper }
     }
 
     /// Keeps the session up until the handle is dropped.
@@ -133,13 +133,13 @@ impl Driver {
         let member = self.cluster.member(node);
         let listed = &member.ok_or_else(|| End::Failed("no such node".to_owned()))?.address;
         // In turn, for as long as nobody answers: what is told of a member may be old.
-        let moved = self.moved.get(&node).filter(|_| !self.missed.remove(&node));
-        let address = moved.unwrap_or(listed).clone();
-        if moved.is_some() {
+        let found = self.found.get(&node).filter(|_| !self.missed.remove(&node));
+        let address = found.unwrap_or(listed).clone();
+        if found.is_some() {
             self.missed.insert(node);
         }
         let link = Link::dial(&address, &self.cluster.name, self.id, DIAL_PATIENCE).await?;
-        self.moved.extend(link.moved.iter().cloned());
+        self.found.extend(link.found.iter().cloned());
         if link.node != node {
             return Err(End::Failed(format!("{} answers at {address}", link.node)));
         }

@@ -41,8 +41,8 @@ pub(super) struct Link {
     pub(super) node: NodeId,
     /// The leader it named.
     pub(super) leader: Option<NodeId>,
-    /// The members that are elsewhere than the cluster file has them, as it told.
-    pub(super) moved: Vec<(NodeId, String)>,
+    /// Where it has found the members.
+    pub(super) found: Vec<(NodeId, String)>,
     pub(super) reader: Reader,
     pub(super) writer: Writer,
 }
@@ -87,8 +87,8 @@ impl Link {
             reader.read().await
         });
         match greeting.await.map_err(|_| unreachable("no greeting in time".to_owned()))?? {
-            Greeting::Welcome { node, leader, moved } => {
-                Ok(Link { node, leader, moved, reader, writer })
+            Greeting::Welcome { node, leader, found } => {
+                Ok(Link { node, leader, found, reader, writer })
             }
             Greeting::Replaced(_) => Err(unreachable("it takes us for a node".to_owned())),
             Greeting::Refused(why) => Err(LinkError::Refused(address.to_owned(), why)),

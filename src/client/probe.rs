@@ -17,8 +17,8 @@ use crate::wire::client::{FromNode, NodeStatus, Order, ToNode};
 pub struct Probe {
     link: Link,
     address: String,
-    /// The members that are elsewhere than the cluster file has them, as the node told.
-    moved: Vec<(NodeId, String)>,
+    /// Where the node has found the members.
+    found: Vec<(NodeId, String)>,
     patience: Duration,
     asked: u64,
     /// Where the next page of the archive begins that the node will send unasked.
@@ -38,8 +38,8 @@ impl Probe {
     ) -> Result<Probe, LinkError> {
         let client = ClientId(uuid::Uuid::new_v4().as_u128());
         let link = Link::dial(address, cluster, client, patience).await?;
-        let (address, moved) = (address.to_owned(), link.moved.clone());
-        Ok(Probe { link, address, moved, patience, asked: 0, due: None })
+        let (address, found) = (address.to_owned(), link.found.clone());
+        Ok(Probe { link, address, found, patience, asked: 0, due: None })
     }
 
     /// Dials a member where the cluster has it; or, if it does not answer there, where the others
@@ -64,10 +64,10 @@ impl Probe {
         };
         let others = cluster.nodes.iter().filter(|other| other.id != member.id);
         let asking = others.map(|other| Probe::dial(&other.address, name, patience));
-        let told = join_all(asking).await.into_iter().flatten().flat_map(|probe| probe.moved);
-        let moved: BTreeSet<String> =
+        let told = join_all(asking).await.into_iter().flatten().flat_map(|probe| probe.found);
+        let found: BTreeSet<String> =
             told.filter(|(node, _)| *node == member.id).map(|(_, address)| address).collect();
-        for address in moved {
+        for address in found {
             if let Ok(probe) = Probe::dial(&address, name, patience).await
                 && probe.link.node == member.id
             {

@@ -178,9 +178,17 @@ where
     S: Shelf + Keep + Clone + 'static,
     M: StateMachine + Send + 'static,
 {
+    let address = own_address(cluster, &options)?;
+    serve(listen(&address)?, cluster, options, storage, machine, stop).await
+}
+
+/// Where this member listens.
+fn own_address<E: std::error::Error>(
+    cluster: &Cluster,
+    options: &Options,
+) -> Result<String, Error<E>> {
     let member = cluster.member(options.node).ok_or(Error::Stranger(options.node.0))?;
-    let address = options.address.as_ref().unwrap_or(&member.address);
-    serve(listen(address)?, cluster, options, storage, machine, stop).await
+    Ok(options.address.as_ref().unwrap_or(&member.address).clone())
 }
 
 /// As [`run`], on a port that is held already.
@@ -212,7 +220,7 @@ where
         node: options.node,
         incarnation: options.incarnation,
         members: cluster.members(),
-        address: options.address.clone(),
+        address: own_address(cluster, &options)?,
     };
     let book = Arc::new(open_book(cluster, &identity, &node));
     let (jobs, news, inbox) = jobs::queue();
@@ -273,7 +281,7 @@ async fn attend<E: std::error::Error>(
 /// Where the members are, and which of their stores are the newest, as the disk has it.
 fn open_book<W: Wal, M: StateMachine>(cluster: &Cluster, me: &Identity, node: &Node<W, M>) -> Book {
     let book = Book::new(&cluster.nodes);
-    book.hear(me.node, me.incarnation, me.address.as_deref());
+    book.hear(me.node, me.incarnation, &me.address);
     let state = node.replica().state();
     for (peer, store) in state.incarnations() {
         book.record(peer, store);

@@ -1,9 +1,10 @@
 //! The address book: where each member is found, and which of its stores is the newest.
 //!
-//! The cluster file says where; a member whose store took the place of a lost one may be elsewhere.
-//! What a member says itself, in its hello, is believed. What this node's disk or a peer's greeting
-//! says of it counts only as long as it has not spoken itself since this node started: such words
-//! may be old. An address leads nobody astray for long: whoever answers says who it is.
+//! The cluster file says where; a member whose store took the place of a lost one may be elsewhere,
+//! and the file is a copy that may be older than its. What a member says itself, in its hello, is
+//! believed. What this node's disk or a peer's greeting says of it counts only as long as it has
+//! not spoken itself since this node started: such words may be old. An address leads nobody astray
+//! for long: whoever answers says who it is, and where nobody does the listed one is tried in turn.
 //!
 //! A store that was replaced is known from the disk alone: it is refused by whoever has the newer
 //! one on record, also after a restart; and one that is being heard is hung up on, so that it calls
@@ -49,12 +50,12 @@ impl Book {
         Book { entries, replaced: watch::Sender::new(None) }
     }
 
-    /// A member says where it is: there, or where the cluster file has it.
-    pub fn hear(&self, node: NodeId, store: Incarnation, address: Option<&str>) {
+    /// A member says where it is.
+    pub fn hear(&self, node: NodeId, store: Incarnation, address: &str) {
         self.change(node, |entry| {
             if entry.heard <= Some(store) {
                 entry.heard = Some(store);
-                entry.address = address.unwrap_or(&entry.listed).to_owned();
+                address.clone_into(&mut entry.address);
             }
         });
     }
@@ -97,16 +98,23 @@ impl Book {
         Some(self.entries.borrow().get(usize::from(node.0))?.address.clone())
     }
 
-    /// The members that are not where the cluster file has them.
+    /// Where the cluster file has a member.
     #[must_use]
-    pub fn moved(&self) -> Vec<(NodeId, String)> {
-        let entries = self.entries.borrow();
-        let moved = (0..).map(NodeId).zip(entries.iter());
-        let moved = moved.filter(|(_, entry)| entry.address != entry.listed);
-        moved.map(|(node, entry)| (node, entry.address.clone())).collect()
+    pub fn listed(&self, node: NodeId) -> Option<String> {
+        Some(self.entries.borrow().get(usize::from(node.0))?.listed.clone())
     }
 
-    /// Returns when a member is elsewhere than there.
+    /// Where members are that have told it, or that are not where the cluster file has them. The
+    /// rest is hearsay of this node's file, which others have themselves.
+    #[must_use]
+    pub fn found(&self) -> Vec<(NodeId, String)> {
+        let entries = self.entries.borrow();
+        let all = (0..).map(NodeId).zip(entries.iter());
+        let found = all.filter(|(_, it)| it.heard.is_some() || it.address != it.listed);
+        found.map(|(node, entry)| (node, entry.address.clone())).collect()
+    }
+
+    /// Returns when a member is said to be elsewhere than there.
     pub async fn moves(&self, node: NodeId, from: &str) {
         let mut entries = self.entries.subscribe();
         let is_elsewhere = |entries: &Vec<Entry>| {
@@ -158,14 +166,14 @@ mod tests {
         let book = book();
         assert_eq!(address(&book), "a:1");
         book.hear_of(NODE, "b:1");
-        assert_eq!((address(&book), book.moved()), ("b:1".into(), vec![(NODE, "b:1".into())]));
-        book.hear(NODE, Incarnation(5), Some("c:1"));
+        assert_eq!((address(&book), book.found()), ("b:1".into(), vec![(NODE, "b:1".into())]));
+        book.hear(NODE, Incarnation(5), "c:1");
         book.hear_of(NODE, "b:1");
         assert_eq!(address(&book), "c:1");
-        book.hear(NODE, Incarnation(4), None);
+        book.hear(NODE, Incarnation(4), "a:1");
         assert_eq!(address(&book), "c:1", "an older store");
-        book.hear(NODE, Incarnation(5), None);
-        assert_eq!((address(&book), book.moved()), ("a:1".into(), Vec::new()));
+        book.hear(NODE, Incarnation(5), "a:1");
+        assert_eq!((address(&book), book.found()), ("a:1".into(), vec![(NODE, "a:1".into())]));
     }
 
     /// Bugs that turn it red: the store itself taken for a newer one; an older record that

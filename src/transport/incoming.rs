@@ -28,8 +28,8 @@ pub struct Identity {
     pub incarnation: Incarnation,
     /// How many members there are.
     pub members: u16,
-    /// Where it is, if not where the cluster file has it.
-    pub address: Option<String>,
+    /// Where it is.
+    pub address: String,
 }
 
 /// A connection whose caller is known, and welcome.
@@ -103,7 +103,7 @@ pub async fn greet<P>(
     let answer = match &admitted {
         Ok(Admitted::Replaced(_, by)) => Greeting::Replaced(*by),
         Ok(Admitted::Peer(..) | Admitted::Client(..)) => {
-            Greeting::Welcome { node: me.node, leader, moved: book.moved() }
+            Greeting::Welcome { node: me.node, leader, found: book.found() }
         }
         Err(reason) => Greeting::Refused(reason.clone()),
     };
@@ -142,7 +142,7 @@ fn admit<P>(
             if let Some(by) = book.newer(from, incarnation) {
                 return Ok(Admitted::Replaced(from, by));
             }
-            book.hear(from, incarnation, address.as_deref());
+            book.hear(from, incarnation, &address);
             Ok(Admitted::Peer(from, incarnation))
         }
         Caller::Client { client } => match seat() {
@@ -231,7 +231,7 @@ fn judge(hello: &Hello, me: &Identity) -> Result<(), String> {
         Caller::Peer { from, .. } if from.0 >= me.members => {
             Err(format!("node {} is not among the {} members", from.0, me.members))
         }
-        Caller::Peer { address: Some(address), .. } if !is_address(address) => {
+        Caller::Peer { address, .. } if !is_address(address) => {
             Err(format!("{address:?} is not HOST:PORT"))
         }
         Caller::Peer { .. } => Ok(()),
@@ -244,16 +244,22 @@ mod tests {
 
     fn me() -> Identity {
         let (node, incarnation) = (NodeId(1), Incarnation(7));
-        Identity { cluster: "room".to_owned(), node, incarnation, members: 3, address: None }
+        Identity {
+            cluster: "room".to_owned(),
+            node,
+            incarnation,
+            members: 3,
+            address: "b:1".to_owned(),
+        }
     }
 
     fn peer(from: u16, to: u16) -> Caller {
-        at(from, to, None)
+        at(from, to, "a:1")
     }
 
-    fn at(from: u16, to: u16, address: Option<&str>) -> Caller {
+    fn at(from: u16, to: u16, address: &str) -> Caller {
         let (from, to, incarnation) = (NodeId(from), NodeId(to), Incarnation(1));
-        Caller::Peer { from, to, incarnation, address: address.map(str::to_owned) }
+        Caller::Peer { from, to, incarnation, address: address.to_owned() }
     }
 
     #[test]
@@ -264,7 +270,7 @@ mod tests {
             (Hello::new("room", peer(0, 2)), "node 1, not node 2"),
             (Hello::new("room", peer(1, 1)), "here already"),
             (Hello::new("room", peer(3, 1)), "not among the 3 members"),
-            (Hello::new("room", at(0, 1, Some("\u{1b}[2J"))), "is not HOST:PORT"),
+            (Hello::new("room", at(0, 1, "\u{1b}[2J")), "is not HOST:PORT"),
             (other, "protocol 2, not 9"),
         ];
         for (hello, expected) in cases {

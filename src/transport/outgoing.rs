@@ -78,8 +78,18 @@ impl Outgoing {
         let (queue, messages) = mpsc::channel(QUEUE_MESSAGES_MAX);
         let shared = Arc::new(Shared::default());
         let batch = Vec::with_capacity(BATCH);
-        let (held, told) = (Arc::clone(&shared), None);
-        let dialler = Dialler { peer, me, book, messages, batch, dropper, shared: held, told };
+        let dialler = Dialler {
+            said: peer.address.clone(),
+            is_missed: false,
+            peer,
+            me,
+            book,
+            messages,
+            batch,
+            dropper,
+            shared: Arc::clone(&shared),
+            told: None,
+        };
         tokio::spawn(dialler.run());
         Outgoing { queue, shared }
     }
@@ -162,6 +172,10 @@ struct Dialler {
     peer: Member,
     me: Identity,
     book: Arc<Book>,
+    /// Where it is said to be.
+    said: String,
+    /// It did not answer there.
+    is_missed: bool,
     messages: mpsc::Receiver<Waiting>,
     /// Taken from the queue and not yet written.
     batch: Vec<Waiting>,
@@ -175,14 +189,12 @@ impl Dialler {
     async fn run(mut self) {
         let mut wait = BACKOFF.0;
         loop {
-            if let Some(address) = self.book.address(self.peer.id) {
-                self.peer.address = address;
-            }
+            self.aim();
             match self.connect().await {
-                Some(Ok(Answer::Welcome(stream, moved))) => {
+                Some(Ok(Answer::Welcome(stream, found))) => {
                     wait = BACKOFF.0;
                     self.told = None;
-                    for (node, address) in moved {
+                    for (node, address) in found {
                         self.book.hear_of(node, &address);
                     }
                     if self.talk(stream).await.is_none() {
@@ -195,7 +207,10 @@ impl Dialler {
                         self.book.note_replaced(by);
                     }
                 }
-                Some(Err(reason)) => self.complain(reason),
+                Some(Err(reason)) => {
+                    self.complain(reason);
+                    self.is_missed = !self.is_missed;
+                }
                 None => return,
             }
             if self.pause(jitter(wait)).await.is_none() {
@@ -203,6 +218,18 @@ impl Dialler {
             }
             wait = (wait * 2).min(BACKOFF.1);
         }
+    }
+
+    /// The next call goes where the peer is said to be; or, in turn, where it is listed, if it did
+    /// not answer there.
+    fn aim(&mut self) {
+        let said = self.book.address(self.peer.id);
+        if let Some(said) = said.filter(|said| *said != self.said) {
+            self.said = said;
+            self.is_missed = false;
+        }
+        let listed = self.book.listed(self.peer.id).filter(|_| self.is_missed);
+        self.peer.address = listed.unwrap_or_else(|| self.said.clone());
     }
 
     fn complain(&mut self, reason: String) {
@@ -231,8 +258,8 @@ impl Dialler {
     /// Waits, or not if the peer shows up. What is queued meanwhile is lost.
     async fn pause(&mut self, wait: Duration) -> Option<()> {
         let (shared, book) = (Arc::clone(&self.shared), Arc::clone(&self.book));
-        let address = self.peer.address.clone();
-        let (waiting, moves) = (sleep(wait), book.moves(self.peer.id, &address));
+        let said = self.said.clone();
+        let (waiting, moves) = (sleep(wait), book.moves(self.peer.id, &said));
         tokio::pin!(waiting, moves);
         loop {
             tokio::select! {
@@ -254,14 +281,14 @@ impl Dialler {
     async fn talk(&mut self, stream: TcpStream) -> Option<()> {
         let (mut reader, mut writer) = stream.into_split();
         let (shared, book) = (Arc::clone(&self.shared), Arc::clone(&self.book));
-        let (peer, address) = (self.peer.id, self.peer.address.clone());
+        let (peer, said) = (self.peer.id, self.said.clone());
         let mut answer = [0; 1];
         let ended = tokio::select! {
             ended = self.write(&mut writer) => ended,
             // The peer says nothing here: whatever can be read is the end.
             _ = reader.read(&mut answer) => Some(()),
             () = shared.overflows() => Some(()),
-            () = book.moves(peer, &address) => Some(()),
+            () = book.moves(peer, &said) => Some(()),
         };
         for message in std::mem::take(&mut self.batch) {
             self.lose(&message);
@@ -308,7 +335,7 @@ impl Dialler {
 /// What a peer said to our hello.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// Go on; and the members that are elsewhere than the cluster file has them.
+    /// Go on; and where it has found the members.
     Welcome(TcpStream, Vec<(NodeId, String)>),
     /// A newer store of this very node is on record there.
     Replaced(Incarnation),
@@ -331,8 +358,8 @@ pub(super) async fn dial(peer: Member, me: Identity) -> Result<Answer, String> {
     let answer = answer.map_err(|_| "no greeting".to_owned())?.ok_or("hung up on our hello")?;
     let answer = answer.map_err(|error| error.to_string())?;
     match frame::open(&answer).map_err(|error| error.to_string())? {
-        Greeting::Welcome { node, moved, .. } if node == to => {
-            Ok(Answer::Welcome(frames.into_inner(), moved))
+        Greeting::Welcome { node, found, .. } if node == to => {
+            Ok(Answer::Welcome(frames.into_inner(), found))
         }
         Greeting::Welcome { node, .. } => Err(format!("node {} answered there", node.0)),
         Greeting::Refused(reason) => Err(format!("refused: {reason}")),

@@ -27,7 +27,13 @@ use crate::wire::hello::{Caller, Hello};
 
 fn identity(cluster: &str, node: u16) -> Identity {
     let (node, incarnation) = (NodeId(node), Incarnation(1));
-    Identity { cluster: cluster.to_owned(), node, incarnation, members: 2, address: None }
+    Identity {
+        cluster: cluster.to_owned(),
+        node,
+        incarnation,
+        members: 2,
+        address: "a:1".to_owned(),
+    }
 }
 
 fn canvass(round: u64) -> Envelope {
@@ -239,7 +245,7 @@ async fn a_newer_connection_of_a_peer_ends_the_older_one_first() {
     }
     // Its words come with its hello, so that they are there before anybody can look elsewhere.
     let (from, to, incarnation) = (NodeId(0), NodeId(1), Incarnation(1));
-    let caller = Caller::Peer { from, to, incarnation, address: None };
+    let caller = Caller::Peer { from, to, incarnation, address: "a:1".to_owned() };
     let hello = frame::seal(&Hello::new("room", caller));
     let mut new = TcpStream::connect(&peer.address).await.expect("listens");
     new.write_all(&[framed(&hello), framed(&frame::seal(&canvass(7)))].concat())
@@ -352,4 +358,18 @@ async fn a_store_that_is_replaced_while_it_is_heard_is_hung_up_on() {
     };
     let (ended, ()) = within(async { tokio::join!(hearing, replacing) }).await;
     assert_eq!(ended, Ok(()));
+}
+
+/// Bug that turns it red: to believe what is said of a peer for ever, and never look where it is
+/// listed: it may have come back, or what was said is old.
+#[tokio::test]
+async fn a_peer_that_is_not_where_it_is_said_to_be_is_sought_where_it_is_listed() {
+    let (listener, peer) = port().await;
+    let (gone, elsewhere) = port().await;
+    drop(gone);
+    let book = book(&peer);
+    book.hear_of(NodeId(1), &elsewhere.address);
+    let dropper = Loss::default().dropper(0, 1);
+    let _outgoing = Outgoing::start(peer, identity("room", 0), dropper, book);
+    answer(&listener).await;
 }

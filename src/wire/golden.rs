@@ -197,7 +197,7 @@ fn hellos(album: &mut Album) {
             from: NodeId(1),
             to: NODE,
             incarnation: STORE,
-            address: Some("host:7000".to_owned()),
+            address: "host:7000".to_owned(),
         },
         Caller::Client { client: request().client },
     ] {
@@ -211,7 +211,7 @@ fn hellos(album: &mut Album) {
         Greeting::Welcome {
             node: NODE,
             leader: Some(NodeId(1)),
-            moved: vec![(NodeId(0), "host:7000".to_owned())],
+            found: vec![(NodeId(0), "host:7000".to_owned())],
         },
         Greeting::Refused("no".to_owned()),
         Greeting::Replaced(STORE),

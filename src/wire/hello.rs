@@ -34,8 +34,8 @@ pub enum Caller {
         to: NodeId,
         /// The store it speaks from.
         incarnation: Incarnation,
-        /// Where it is, if not where the cluster file has it.
-        address: Option<String>,
+        /// Where it is: its cluster file may be another than ours.
+        address: String,
     },
     /// A client, or a tool.
     Client {
@@ -53,8 +53,8 @@ pub enum Greeting {
         node: NodeId,
         /// The leader it knows.
         leader: Option<NodeId>,
-        /// The members that are elsewhere than the cluster file has them, and where.
-        moved: Vec<(NodeId, String)>,
+        /// Where members are that have told it, or that have moved.
+        found: Vec<(NodeId, String)>,
     },
     /// Go away: the reason, in a sentence. The connection ends here.
     Refused(String),

@@ -101,10 +101,25 @@ async fn play(data: &Path, count: u32, tally: &mut Tally, rng: &mut Rng) -> Resu
         rng.shuffle(&mut nodes);
         nodes.truncate(rng.usize(1..=2));
         let lost = lose(&mut rig, &storm, loss, &nodes, (tally, rng));
-        lost.await.map_err(|failed| format!("{loss:?} of {nodes:?}: {failed:?}"))?;
+        if let Err(failed) = lost.await {
+            let how = how_all_are(&mut rig).await;
+            return Err(format!("{number}: {loss:?} of {nodes:?}: {failed:?}\n{how}").into());
+        }
         storm.next(PATIENCE).await.ok_or("no answer came any more")?;
     }
     ending::prove(storm, &mut rig, PATIENCE).await
+}
+
+/// What each node says of itself, and has logged last.
+async fn how_all_are(rig: &mut Rig) -> String {
+    let mut how = String::new();
+    for node in (0..NODES).map(NodeId) {
+        let log = rig.log(node);
+        let lines: Vec<&str> = log.lines().collect();
+        let last = lines[lines.len().saturating_sub(12)..].join("\n");
+        how += &format!("{node}: {:?}\n{last}\n", rig.status(node).await);
+    }
+    how
 }
 
 /// Keeps a copy of a node's store, and waits until the node has gone on from there.
