@@ -28,10 +28,10 @@ use crate::wal::{Identity, Store};
 /// vote yet do not count. So a cluster that has lost too many disks at once, as one of one that has
 /// lost its only one, cannot be brought back.
 ///
-/// If it is stopped or killed, at any moment, `indelible node` with the same flags goes on; so does
-/// this, once the folder is removed. The old machine must not come back: if it does, the others
-/// tell it so, and it stops with status 78. Never use `format` for a member that has voted: an
-/// empty store that votes has forgotten what it promised.
+/// If it is stopped or killed, `indelible node` with the same flags goes on; or this again, where
+/// that says that the store is not finished, or once the folder is removed. The old machine must
+/// not come back: if it does, the others tell it so, and it stops with status 78. Never use
+/// `format` for a member that has voted: an empty store that votes has forgotten what it promised.
 ///
 /// The others, and clients, learn of a new address by themselves. Write it into the cluster files
 /// all the same: whoever is started next must find some of the others where its file has them.
