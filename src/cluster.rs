@@ -211,6 +211,14 @@ impl Cluster {
     }
 }
 
+/// Whether it reads as an address: a host, a colon and a port.
+#[must_use]
+pub fn is_address(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let is_plain = host.chars().all(|letter| letter.is_ascii_graphic());
+    !host.is_empty() && is_plain && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
 fn check_nodes(listed: Vec<FileNode>) -> Result<Vec<Member>, String> {
     if listed.is_empty() || listed.len() > MEMBERS_MAX {
         return Err(format!("a cluster has 1 to {MEMBERS_MAX} nodes, not {}", listed.len()));
@@ -218,8 +226,7 @@ fn check_nodes(listed: Vec<FileNode>) -> Result<Vec<Member>, String> {
     let mut nodes = BTreeMap::new();
     let mut addresses = BTreeSet::new();
     for FileNode { id, address, witness } in listed {
-        let port = address.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
-        if !matches!(port, Some((host, Ok(port))) if !host.is_empty() && port > 0) {
+        if !is_address(&address) {
             return Err(format!("node {id}: address \"{address}\" is not HOST:PORT"));
         }
         if !addresses.insert(address.clone()) {

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use indelible::cli::{self, DemoArgs, Failure, KillArgs, MasterArgs, Play, Status, ViewsArgs};
+use indelible::cli::{self, DemoArgs, Failure, KillArgs, LostDiskArgs, MasterArgs, Play};
+use indelible::cli::{Status, ViewsArgs};
 use indelible::{demo, master};
 
 fn main() -> ExitCode {
@@ -13,6 +14,7 @@ fn main() -> ExitCode {
 fn run_demo(args: DemoArgs, program: PathBuf) -> Result<(), Failure> {
     match args.play {
         Play::Kill(args) => run_kill(args, program),
+        Play::LostDisk(args) => run_lost_disk(args, program),
         Play::Views(args) => run_views(args, program),
     }
 }
@@ -23,6 +25,13 @@ fn run_kill(args: KillArgs, program: PathBuf) -> Result<(), Failure> {
     let options = demo::kill::Options { data, keep, program, seed, kills };
     let mut out = std::io::stdout();
     on_stage(demo::kill::play(&options, &mut out))
+}
+
+fn run_lost_disk(args: LostDiskArgs, program: PathBuf) -> Result<(), Failure> {
+    let LostDiskArgs { data, keep } = args;
+    let options = demo::lost_disk::Options { data, keep, program };
+    let mut out = std::io::stdout();
+    on_stage(demo::lost_disk::play(&options, &mut out))
 }
 
 fn run_views(args: ViewsArgs, program: PathBuf) -> Result<(), Failure> {

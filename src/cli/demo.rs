@@ -22,6 +22,11 @@ pub enum Play {
     #[command(about = "Durability: leaders, majorities and all are killed while messages flow; \
         nothing acknowledged is lost, as the disks prove")]
     Kill(KillArgs),
+    #[command(
+        about = "A lost disk: the leader's store is wiped and replaced, another is set back \
+        and refused; nothing acknowledged is lost, as the disks prove"
+    )]
+    LostDisk(LostDiskArgs),
     #[command(about = "The chat by views: primaries die, a slot is left out, messages are lost, \
         all recover from disk; each step with a check")]
     Views(ViewsArgs),
@@ -45,6 +50,22 @@ pub struct KillArgs {
     /// Random kills after the planned ones
     #[arg(long, env = "INDELIBLE_KILLS", default_value_t = 5)]
     pub kills: u32,
+}
+
+/// A lost disk: a replica comes back on an empty store.
+///
+/// The leader of three loses its disk while messages flow, and is replaced at another port: it does
+/// not vote before it knows what the others have promised and accepted, and then carries the quorum
+/// when one of them is killed. Then a store is set back to a copy of earlier, and refused. Ends
+/// with the proof from the disks. Exit status 70 if it fails.
+#[derive(clap::Args, Clone, Debug)]
+pub struct LostDiskArgs {
+    /// Where the folder of the run is made; a temporary one where that cannot be written
+    #[arg(long, env = "INDELIBLE_DATA", default_value = "data", value_name = "DIR")]
+    pub data: PathBuf,
+    /// Keep the folder, with stores and logs
+    #[arg(long, env = "INDELIBLE_KEEP")]
+    pub keep: bool,
 }
 
 /// The replicated chat by views, a step at a time.

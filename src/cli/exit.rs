@@ -23,7 +23,7 @@ Exit statuses:
   73  a store exists already
   74  the disk failed, is full, or a store is damaged
   75  busy: a store is in use
-  78  a bad cluster file, or a store or log of another node or cluster
+  78  a bad cluster file, a store or log of another node or cluster, or one that was replaced
 Every flag can also be given by its environment variable; the flag wins.";
 
 /// The statuses of the table.
@@ -109,7 +109,9 @@ impl From<cluster::Error> for Failure {
 impl From<wal::Error> for Failure {
     fn from(error: wal::Error) -> Failure {
         let status = match &error {
-            wal::Error::Missing(_) | wal::Error::Unfinished(_) => Status::Missing,
+            wal::Error::Missing(_)
+            | wal::Error::Unfinished(_)
+            | wal::Error::UnfinishedReplacement(_) => Status::Missing,
             wal::Error::Exists(_) => Status::Exists,
             wal::Error::Locked { .. } => Status::Busy,
             wal::Error::Foreign { .. } | wal::Error::Newer { .. } => Status::Config,

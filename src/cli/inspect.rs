@@ -137,6 +137,7 @@ fn print_json(
         "cluster": identity.cluster,
         "node": identity.node.0,
         "incarnation": identity.incarnation.0,
+        "votes": state.is_fit(),
         "promised": state.promised().map(|b| json!({ "round": b.round, "owner": b.node.0 })),
         "decided": decided.0,
         "accepted": accepted.collect::<Vec<_>>(),
@@ -162,6 +163,9 @@ fn print_text(
     let promised = state.promised().map_or("nothing".to_owned(), |b| format!("ballot {b}"));
     writeln!(out, "store      node {} of cluster {}", identity.node.0, identity.cluster)?;
     writeln!(out, "made       incarnation {}", identity.incarnation.0)?;
+    if !state.is_fit() {
+        writeln!(out, "votes      not yet: it takes the place of a lost store")?;
+    }
     writeln!(out, "promised   {promised}")?;
     writeln!(out, "decided    every slot below {decided}")?;
     writeln!(out, "lines      {}", executor.archive().extent().entries)?;

@@ -14,6 +14,7 @@ mod logging;
 mod lossy;
 mod master;
 mod node;
+mod replace;
 mod sim;
 mod status;
 mod verify;
@@ -22,16 +23,17 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Subcommand};
 
-pub use demo::{Demo, DemoArgs, KillArgs, Play, ViewsArgs};
+pub use demo::{Demo, DemoArgs, KillArgs, LostDiskArgs, Play, ViewsArgs};
 pub use exit::{Failure, Status};
 pub use master::{Master, MasterArgs};
 
 /// Persistent Multi-Paxos nodes on a write-ahead log, and a chat room on top.
 ///
 /// A cluster is described by a file (or by flags: --replicas). Each member makes its store once
-/// with `format`, and then runs as `node`. `chat` talks in the room, `status` tells how the nodes
-/// are, `inspect` reads a store offline, `verify` compares what they executed. `master` drives a
-/// whole cluster on this machine from commands on standard input.
+/// with `format`, and then runs as `node`; `replace` brings one back whose disk is lost. `chat`
+/// talks in the room, `status` tells how the nodes are, `inspect` reads a store offline, `verify`
+/// compares what they executed. `master` drives a whole cluster on this machine from commands on
+/// standard input.
 #[derive(clap::Parser)]
 #[command(name = "indelible", version, max_term_width = 100, after_help = exit::TABLE)]
 struct Cli {
@@ -51,6 +53,8 @@ enum Command {
     Format(node::FormatArgs),
     #[command(about = "Run a member")]
     Node(node::NodeArgs),
+    #[command(about = "Bring a member back whose disk is lost, on an empty store")]
+    Replace(replace::ReplaceArgs),
     #[command(about = "Talk in the room: lines from stdin, decided lines to stdout")]
     Chat(chat::ChatArgs),
     #[command(about = "How each member is")]
@@ -97,6 +101,7 @@ fn run(cli: Cli, master: Master<'_>, demo: Demo<'_>) -> Result<(), Failure> {
     match cli.command {
         Command::Format(args) => node::format(&args),
         Command::Node(args) => node::run(args),
+        Command::Replace(args) => replace::run(args),
         Command::Chat(args) => chat::run(args),
         Command::Status(args) => status::run(&args),
         Command::Bench(args) => bench::run(&args),

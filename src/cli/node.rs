@@ -1,6 +1,6 @@
 //! `indelible format` and `indelible node`: a member's store, and its process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::args::ClusterArgs;
 use super::exit::{Failure, Status};
 use super::lossy::LossArgs;
+use crate::cluster::{Cluster, is_address};
 use crate::local::tied;
 use crate::node::{Pace, Storage};
 use crate::paxos::{Incarnation, NodeId, Slot};
@@ -33,6 +34,13 @@ pub(super) struct FormatArgs {
     /// The folder to make
     #[arg(long, env = "INDELIBLE_STORE", value_name = "DIR")]
     store: PathBuf,
+    #[command(flatten)]
+    ballast: BallastArgs,
+}
+
+/// How a store is made.
+#[derive(clap::Args)]
+pub(super) struct BallastArgs {
     /// Disk space held back for a full disk, in bytes: 16 MiB or more, or 0 for none
     #[arg(long, env = "INDELIBLE_BALLAST", default_value_t = Options::BALLAST_DEFAULT)]
     ballast: u64,
@@ -42,7 +50,9 @@ pub(super) struct FormatArgs {
 ///
 /// What it acknowledges is on its disk first. When it is killed, or the power goes, start it again
 /// the same way: it reads its log, and fetches from the others what it missed. Members may be
-/// started in any order, minutes apart: they work as soon as a majority runs.
+/// started in any order, minutes apart: they work as soon as a majority runs. Before it votes it
+/// asks the others what they remember of its store: one that has lost something refuses to go on,
+/// and `replace` brings the member back.
 ///
 ///   indelible node --cluster-file room.toml --id 0 --store /var/lib/indelible/0
 ///   indelible node --f 1 --replicas a:7000,b:7000,c:7000 --id 0 --store /var/lib/indelible/0
@@ -57,6 +67,17 @@ pub(super) struct NodeArgs {
     /// Its store
     #[arg(long, env = "INDELIBLE_STORE", value_name = "DIR")]
     store: PathBuf,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// How a member runs.
+#[derive(clap::Args)]
+pub(super) struct RunArgs {
+    /// Listen here, and tell the others, in place of what the cluster file says: host and port, as
+    /// the others reach it. Give it each time the member is started
+    #[arg(long, env = "INDELIBLE_ADDRESS", value_name = "HOST:PORT", value_parser = address)]
+    address: Option<String>,
     /// Append each executed line to this file, `SLOT SENDER: text`, with control characters,
     /// backslashes and a sender's colons written out. A copy for people and for `verify`: a
     /// restarted node continues it, and refuses a file that is not its own
@@ -86,37 +107,73 @@ pub(super) struct NodeArgs {
     tied: Option<u32>,
 }
 
+impl BallastArgs {
+    pub(super) fn options(&self) -> Result<Options, Failure> {
+        if (1..Options::BALLAST_LEAST).contains(&self.ballast) {
+            let (given, least) = (self.ballast, Options::BALLAST_LEAST);
+            let line =
+                format!("--ballast {given}: less than {least} opens no full disk; 0 is for none");
+            return Err(Failure::new(Status::Usage, line));
+        }
+        Ok(Options { ballast_bytes: self.ballast })
+    }
+}
+
 pub(super) fn format(args: &FormatArgs) -> Result<(), Failure> {
     let cluster = args.cluster.cluster()?;
-    let node = NodeId(args.id);
-    if cluster.member(node).is_none() {
-        let line = format!("--id {}: the cluster has {} members", args.id, cluster.members());
-        return Err(Failure::new(Status::Usage, line));
-    }
-    if (1..Options::BALLAST_LEAST).contains(&args.ballast) {
-        let (given, least) = (args.ballast, Options::BALLAST_LEAST);
-        let line =
-            format!("--ballast {given}: less than {least} opens no full disk; 0 is for none");
-        return Err(Failure::new(Status::Usage, line));
-    }
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let identity = Identity::new(&cluster.name, node, Incarnation(since.as_millis() as u64));
-    Store::format(&args.store, &identity, Options { ballast_bytes: args.ballast })?;
+    let node = member(&cluster, args.id)?;
+    let options = args.ballast.options()?;
+    let identity = Identity::new(&cluster.name, node, now());
+    Store::format(&args.store, &identity, options)?;
     tracing::info!(store = %args.store.display(), "made");
     Ok(())
 }
 
-pub(super) fn run(args: NodeArgs) -> Result<(), Failure> {
-    if let Some(parent) = args.tied {
-        tied::die_with(parent).map_err(|error| Failure::system(&error))?;
-        tied::end_with_stdin().map_err(|error| Failure::system(&error))?;
+/// The member with this id.
+pub(super) fn member(cluster: &Cluster, id: u16) -> Result<NodeId, Failure> {
+    if cluster.member(NodeId(id)).is_some() {
+        return Ok(NodeId(id));
     }
+    let line = format!("id {id}: the cluster has {} members, from 0 on", cluster.members());
+    Err(Failure::new(Status::Usage, line))
+}
+
+/// What a store that is made now is called.
+pub(super) fn now() -> Incarnation {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Incarnation(since.as_millis() as u64)
+}
+
+fn address(text: &str) -> Result<String, String> {
+    if is_address(text) { Ok(text.to_owned()) } else { Err("not HOST:PORT".to_owned()) }
+}
+
+pub(super) fn run(args: NodeArgs) -> Result<(), Failure> {
+    args.run.tie()?;
     let cluster = args.cluster.cluster()?;
-    let node = NodeId(args.id);
-    let storage = Storage::open_as(&args.store, &cluster.name, node)?;
+    serve(&cluster, NodeId(args.id), &args.store, args.run)
+}
+
+impl RunArgs {
+    /// Ties this process to its parent, if it was started by one that wants so.
+    pub(super) fn tie(&self) -> Result<(), Failure> {
+        let Some(parent) = self.tied else { return Ok(()) };
+        tied::die_with(parent).map_err(|error| Failure::system(&error))?;
+        tied::end_with_stdin().map_err(|error| Failure::system(&error))
+    }
+}
+
+/// Runs a member on its store until it is asked to end, or must.
+pub(super) fn serve(
+    cluster: &Cluster,
+    node: NodeId,
+    store: &Path,
+    args: RunArgs,
+) -> Result<(), Failure> {
+    let storage = Storage::open_as(store, &cluster.name, node)?;
     let recovery = storage.wal.recovery();
     tracing::info!(
-        node = args.id,
+        node = node.0,
         records = recovery.records,
         cut = recovery.cut,
         bytes = recovery.bytes,
@@ -128,6 +185,7 @@ pub(super) fn run(args: NodeArgs) -> Result<(), Failure> {
     let options = server::Options {
         node,
         incarnation,
+        address: args.address,
         allow_faults: args.allow_faults,
         skip_slots: args.skip_slot.iter().copied().map(Slot).collect(),
         log_file,
@@ -140,7 +198,7 @@ pub(super) fn run(args: NodeArgs) -> Result<(), Failure> {
     };
     super::runtime()?.block_on(async {
         let stop = stopped().map_err(|error| Failure::system(&error))?;
-        Ok(server::run(&cluster, options, storage, Chat, stop).await?)
+        Ok(server::run(cluster, options, storage, Chat, stop).await?)
     })
 }
 

@@ -19,8 +19,10 @@ use crate::wire::client::{NodeStatus, Role};
 ///
 /// A row a member: what it does, the view it is in with its ballot and its primary (view v has the
 /// primary v mod n), the leader it hears now, how far it has decided and applied, and the slots it
-/// lacks. While nobody is heard the view is the last one. A member that gets a snapshot from
-/// another is told below, with how far it has come. Exit status 69 if no majority answered.
+/// lacks. While nobody is heard the view is the last one. A `learner` does not vote yet: it has
+/// just started, or its store took the place of a lost one. A member that gets a snapshot from
+/// another is told below, with how far it has come. One that is elsewhere than the cluster file has
+/// it is found through the others. Exit status 69 if no majority answered.
 ///
 ///   indelible status --cluster-file room.toml
 ///   indelible status --replicas a:7000,b:7000,c:7000 --json
@@ -40,7 +42,8 @@ pub(super) struct StatusArgs {
     timeout: humantime::Duration,
 }
 
-type Asked<'a> = (&'a Member, Result<NodeStatus, String>);
+/// A member, with the address where it answered, or should have, and how it is.
+type Asked = (Member, Result<NodeStatus, String>);
 
 pub(super) fn run(args: &StatusArgs) -> Result<(), Failure> {
     let cluster = args.cluster.cluster()?;
@@ -59,17 +62,22 @@ pub(super) fn run(args: &StatusArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn ask_all(cluster: &Cluster, patience: Duration) -> Vec<Asked<'_>> {
+async fn ask_all(cluster: &Cluster, patience: Duration) -> Vec<Asked> {
     let ask = async |member: &Member| {
-        let mut probe = Probe::dial(&member.address, &cluster.name, patience).await?;
-        probe.status().await
+        let mut found = member.clone();
+        let status = match Probe::find(cluster, member, patience).await {
+            Ok(mut probe) => {
+                probe.address().clone_into(&mut found.address);
+                probe.status().await
+            }
+            Err(error) => Err(error),
+        };
+        (found, status.map_err(|error| error.to_string()))
     };
-    let answers = join_all(cluster.nodes.iter().map(ask)).await;
-    let told = answers.into_iter().map(|status| status.map_err(|error| error.to_string()));
-    cluster.nodes.iter().zip(told).collect()
+    join_all(cluster.nodes.iter().map(ask)).await
 }
 
-fn to_table(asked: &[Asked<'_>]) -> String {
+fn to_table(asked: &[Asked]) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);
     table.set_header([
@@ -93,7 +101,7 @@ fn row(id: String, member: &Member, status: &NodeStatus) -> [String; 11] {
     [
         id,
         member.address.clone(),
-        role(status.role).to_owned(),
+        role(status).to_owned(),
         or_none(status.ballot.map(|ballot| ballot.view(status.members).to_string())),
         or_none(status.ballot.map(|ballot| ballot.node.0.to_string())),
         or_none(status.ballot.map(|ballot| ballot.to_string())),
@@ -106,7 +114,7 @@ fn row(id: String, member: &Member, status: &NodeStatus) -> [String; 11] {
 }
 
 /// What members get from others, a line each.
-fn transfers(asked: &[Asked<'_>]) -> String {
+fn transfers(asked: &[Asked]) -> String {
     let lines = asked.iter().filter_map(|(member, status)| {
         let it = status.as_ref().ok()?.transfer?;
         let (done, all, rate) = (it.done, it.done + it.to_come, it.rate());
@@ -119,7 +127,7 @@ fn transfers(asked: &[Asked<'_>]) -> String {
 }
 
 /// What each member lacks, as ranges `from..to`.
-fn to_lacks(asked: &[Asked<'_>]) -> String {
+fn to_lacks(asked: &[Asked]) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);
     table.set_header(["NODE", "DECIDED", "TRIMMED", "LACKS"]);
@@ -141,7 +149,7 @@ fn to_lacks(asked: &[Asked<'_>]) -> String {
 }
 
 /// The holes that a member knows, and all that others have decided above what it has.
-fn lacks(status: &NodeStatus, asked: &[Asked<'_>]) -> Vec<(Slot, Slot)> {
+fn lacks(status: &NodeStatus, asked: &[Asked]) -> Vec<(Slot, Slot)> {
     let answers = asked.iter().filter_map(|(_, status)| status.as_ref().ok());
     let decided = answers.map(|status| status.decided).max().unwrap_or_default();
     let mut lacks = status.holes.clone();
@@ -161,8 +169,10 @@ fn silent(id: String, member: &Member, error: &str) -> [String; 11] {
     row
 }
 
-fn role(role: Role) -> &'static str {
-    match role {
+fn role(status: &NodeStatus) -> &'static str {
+    match status.role {
+        // It listens, and has no voice yet.
+        Role::Follower if !status.votes => "learner",
         Role::Follower => "follower",
         Role::Canvassing => "canvassing",
         Role::Campaigning => "campaigning",
@@ -174,8 +184,8 @@ fn pairs(ranges: &[(Slot, Slot)]) -> Vec<[u64; 2]> {
     ranges.iter().map(|(from, to)| [from.0, to.0]).collect()
 }
 
-fn to_json(asked: &[Asked<'_>]) -> String {
-    let one = |(member, status): &Asked<'_>| -> Value {
+fn to_json(asked: &[Asked]) -> String {
+    let one = |(member, status): &Asked| -> Value {
         let (id, address) = (member.id.0, &member.address);
         match status {
             Err(error) => json!({ "node": id, "address": address, "error": error }),
@@ -183,7 +193,8 @@ fn to_json(asked: &[Asked<'_>]) -> String {
                 "node": id,
                 "address": address,
                 "incarnation": it.incarnation.0,
-                "role": role(it.role),
+                "role": role(it),
+                "votes": it.votes,
                 "view": it.ballot.map(|ballot| ballot.view(it.members)),
                 "primary": it.ballot.map(|ballot| ballot.node.0),
                 "round": it.ballot.map(|ballot| ballot.round),

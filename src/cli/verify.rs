@@ -65,7 +65,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
         sources.push(Source::File(file));
     }
     if let Some(cluster) = &cluster {
-        let dial = |member| Live::dial(&runtime, member, &cluster.name, *args.timeout);
+        let dial = |member| Live::dial(&runtime, member, cluster, *args.timeout);
         let live = runtime.block_on(join_all(cluster.nodes.iter().map(dial)));
         sources.extend(live.into_iter().map(|live| Source::Live(Box::new(live))));
     }

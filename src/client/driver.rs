@@ -1,5 +1,6 @@
 //! The driver: one task that holds the connection, and goes where the leader is.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -62,6 +63,10 @@ pub(super) enum Wish {
 #[derive(Debug)]
 pub(super) struct Driver {
     cluster: Cluster,
+    /// Where members are, as nodes have told.
+    found: BTreeMap<NodeId, String>,
+    /// Those that did not answer there: they may be back where the cluster has them.
+    missed: BTreeSet<NodeId>,
     id: ClientId,
     session: Session,
     route: Route,
@@ -96,7 +101,8 @@ impl Driver {
         dropper: Dropper,
     ) -> Driver {
         let route = Route::new(cluster.members(), fastrand::usize(..usize::from(u16::MAX)));
-        Driver { cluster, id, session: Session::new(id), route, wishes, publish, dropper }
+        let (found, missed, session) = (BTreeMap::new(), BTreeSet::new(), Session::new(id));
+        Driver { cluster, found, missed, id, session, route, wishes, publish, dropper }
     }
 
     /// Keeps the session up until the handle is dropped.
@@ -123,15 +129,22 @@ impl Driver {
         }
     }
 
-    async fn dial(&self, node: NodeId) -> Result<Link, End> {
+    async fn dial(&mut self, node: NodeId) -> Result<Link, End> {
         let member = self.cluster.member(node);
-        let address = &member.ok_or_else(|| End::Failed("no such node".to_owned()))?.address;
-        let link = Link::dial(address, &self.cluster.name, self.id, DIAL_PATIENCE).await?;
-        if link.node == node {
-            Ok(link)
-        } else {
-            Err(End::Failed(format!("{} answers at {address}", link.node)))
+        let listed = &member.ok_or_else(|| End::Failed("no such node".to_owned()))?.address;
+        // In turn, for as long as nobody answers: what is told of a member may be old.
+        let found = self.found.get(&node).filter(|_| !self.missed.remove(&node));
+        let address = found.unwrap_or(listed).clone();
+        if found.is_some() {
+            self.missed.insert(node);
         }
+        let link = Link::dial(&address, &self.cluster.name, self.id, DIAL_PATIENCE).await?;
+        self.found.extend(link.found.iter().cloned());
+        if link.node != node {
+            return Err(End::Failed(format!("{} answers at {address}", link.node)));
+        }
+        self.missed.remove(&node);
+        Ok(link)
     }
 
     async fn visit(&mut self, link: Link) -> End {

@@ -41,6 +41,8 @@ pub(super) struct Link {
     pub(super) node: NodeId,
     /// The leader it named.
     pub(super) leader: Option<NodeId>,
+    /// Where it has found the members.
+    pub(super) found: Vec<(NodeId, String)>,
     pub(super) reader: Reader,
     pub(super) writer: Writer,
 }
@@ -85,7 +87,10 @@ impl Link {
             reader.read().await
         });
         match greeting.await.map_err(|_| unreachable("no greeting in time".to_owned()))?? {
-            Greeting::Welcome { node, leader } => Ok(Link { node, leader, reader, writer }),
+            Greeting::Welcome { node, leader, found } => {
+                Ok(Link { node, leader, found, reader, writer })
+            }
+            Greeting::Replaced(_) => Err(unreachable("it takes us for a node".to_owned())),
             Greeting::Refused(why) => Err(LinkError::Refused(address.to_owned(), why)),
         }
     }

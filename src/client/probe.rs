@@ -1,12 +1,15 @@
 //! A probe: asks one given node how it is, or gives it an order. For tools and harnesses.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use super::Page;
 use super::link::{Link, LinkError};
-use crate::paxos::{ClientId, Slot};
+use crate::cluster::{Cluster, Member};
+use crate::paxos::{ClientId, NodeId, Slot};
 use crate::wire::client::{FromNode, NodeStatus, Order, ToNode};
 
 /// A connection to one node for questions.
@@ -14,6 +17,8 @@ use crate::wire::client::{FromNode, NodeStatus, Order, ToNode};
 pub struct Probe {
     link: Link,
     address: String,
+    /// Where the node has found the members.
+    found: Vec<(NodeId, String)>,
     patience: Duration,
     asked: u64,
     /// Where the next page of the archive begins that the node will send unasked.
@@ -33,7 +38,49 @@ impl Probe {
     ) -> Result<Probe, LinkError> {
         let client = ClientId(uuid::Uuid::new_v4().as_u128());
         let link = Link::dial(address, cluster, client, patience).await?;
-        Ok(Probe { link, address: address.to_owned(), patience, asked: 0, due: None })
+        let (address, found) = (address.to_owned(), link.found.clone());
+        Ok(Probe { link, address, found, patience, asked: 0, due: None })
+    }
+
+    /// Dials a member where the cluster has it; or, if it does not answer there, where the others
+    /// say that it is.
+    ///
+    /// # Errors
+    ///
+    /// If it does not answer within `patience` there, or refuses.
+    pub async fn find(
+        cluster: &Cluster,
+        member: &Member,
+        patience: Duration,
+    ) -> Result<Probe, LinkError> {
+        let name = &cluster.name;
+        let error = match Probe::dial(&member.address, name, patience).await {
+            Ok(probe) if probe.link.node == member.id => return Ok(probe),
+            Ok(probe) => {
+                let why = format!("{} answers there", probe.link.node);
+                LinkError::Unreachable(member.address.clone(), why)
+            }
+            Err(error) => error,
+        };
+        let others = cluster.nodes.iter().filter(|other| other.id != member.id);
+        let asking = others.map(|other| Probe::dial(&other.address, name, patience));
+        let told = join_all(asking).await.into_iter().flatten().flat_map(|probe| probe.found);
+        let found: BTreeSet<String> =
+            told.filter(|(node, _)| *node == member.id).map(|(_, address)| address).collect();
+        for address in found {
+            if let Ok(probe) = Probe::dial(&address, name, patience).await
+                && probe.link.node == member.id
+            {
+                return Ok(probe);
+            }
+        }
+        Err(error)
+    }
+
+    /// Where it was reached.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// How is the node?

@@ -46,7 +46,7 @@ impl Stage {
         let hello: Hello = scene.next().await.expect("a hello");
         assert_eq!(hello.cluster, "room");
         let leader = leader.map(NodeId);
-        scene.say(&Greeting::Welcome { node: self.id, leader }).await;
+        scene.say(&Greeting::Welcome { node: self.id, leader, found: Vec::new() }).await;
         scene
     }
 }

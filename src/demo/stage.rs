@@ -92,6 +92,21 @@ impl<'o> Stage<'o> {
         self.tell_leader().await
     }
 
+    /// Starts a replica as it was.
+    pub(super) fn start(&mut self, node: NodeId) -> Result<(), Error> {
+        start(&mut self.rig, node, &self.flags)
+    }
+
+    /// Replaces a replica whose store is gone; what it wrote for people is gone with it.
+    pub(super) fn replace(&mut self, node: NodeId) -> Result<(), Error> {
+        let file = self.rig.folder().join(executed(node));
+        if file.exists() {
+            std::fs::remove_file(file)?;
+        }
+        told(&mut self.rig, node, &self.flags);
+        Ok(self.rig.replace(node)?)
+    }
+
     /// Tells who leads, and what it found when it took office.
     pub(super) async fn tell_leader(&mut self) -> Result<(), Error> {
         if let Some(leader) = self.rig.leader().await {
@@ -144,10 +159,15 @@ pub(super) fn names(nodes: &[NodeId]) -> String {
 }
 
 fn start(rig: &mut Rig, node: NodeId, flags: &[String]) -> Result<(), Error> {
+    told(rig, node, flags);
+    Ok(rig.start(node)?)
+}
+
+/// Sets what a replica that is started next is told.
+fn told(rig: &mut Rig, node: NodeId, flags: &[String]) {
     let file = format!("--log-file={}", rig.folder().join(executed(node)).display());
     let flags: Vec<&str> = flags.iter().map(String::as_str).chain([file.as_str()]).collect();
     rig.set_flags(&flags);
-    Ok(rig.start(node)?)
 }
 
 /// The last value that a log gives under this name.

@@ -51,6 +51,9 @@ fn judge_led(answers: &[NodeStatus]) -> Verdict {
     if !answers.iter().all(follows) {
         return Verdict::Busy("an election is under way");
     }
+    if answers.iter().any(|answer| !answer.votes) {
+        return Verdict::Busy("a node does not vote yet");
+    }
     if !leader.holes.is_empty() {
         return Verdict::Holes(leader.node);
     }
@@ -96,6 +99,8 @@ mod tests {
             digest: Digest { slot: Slot(7), hash: 0 },
             trimmed: Slot(0),
             transfer: None,
+            votes: true,
+            stores: Vec::new(),
         }
     }
 
@@ -118,7 +123,7 @@ mod tests {
 
     #[test]
     fn whatever_is_under_way_is_seen() {
-        let cases: [(&str, Change); 13] = [
+        let cases: [(&str, Change); 14] = [
             ("no leader", |nodes| nodes[0].role = Role::Follower),
             ("a leader not known yet", |nodes| nodes[2].leader = None),
             ("a dead leader still followed", |nodes| nodes[2].leader = Some(NodeId(4))),
@@ -126,6 +131,7 @@ mod tests {
             ("a canvass", |nodes| nodes[1].role = Role::Canvassing),
             ("a campaign", |nodes| nodes[1].role = Role::Campaigning),
             ("two leaders", |nodes| nodes[1].role = Role::Leader),
+            ("a store in the place of a lost one", |nodes| nodes[2].votes = false),
             ("a request in the queue", |nodes| nodes[0].outstanding = 1),
             ("an undecided slot", |nodes| nodes[0].end = Slot(8)),
             ("catch-up", |nodes| nodes[2].catching_up = true),

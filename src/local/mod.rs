@@ -12,6 +12,7 @@ pub mod driven;
 pub mod driver;
 pub mod folder;
 pub mod idle;
+mod lost;
 pub mod place;
 pub mod ports;
 pub mod process;

@@ -19,6 +19,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 #[derive(Debug)]
 pub struct Ports {
     ports: Vec<u16>,
+    /// The first of the block.
+    block: u16,
     _reservation: UnixListener,
 }
 
@@ -60,12 +62,18 @@ impl Ports {
         self.ports[index]
     }
 
+    /// The ports of the block that are free now, but for those that were taken.
+    pub fn others(&self) -> impl Iterator<Item = u16> {
+        let block = self.block..self.block + BLOCK;
+        block.filter(|port| !self.ports.contains(port) && is_free(*port))
+    }
+
     fn of_block(first: u16, count: usize) -> Option<Ports> {
         let name = UnixAddr::from_abstract_name(format!("indelible-ports-{first}")).ok()?;
         let reservation = UnixListener::bind_addr(&name).ok()?;
         let free = (first..first + BLOCK).filter(|port| is_free(*port));
         let ports: Vec<u16> = free.take(count).collect();
-        (ports.len() == count).then_some(Ports { ports, _reservation: reservation })
+        (ports.len() == count).then_some(Ports { ports, block: first, _reservation: reservation })
     }
 }
 

@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -65,9 +66,9 @@ pub struct Rig {
     /// What else every node is told on its command line.
     flags: Vec<String>,
     /// Where each node runs.
-    places: Vec<Place>,
+    pub(super) places: Vec<Place>,
     /// Held for as long as a node may come back to its port; none where the places are others'.
-    _ports: Option<Ports>,
+    pub(super) ports: Option<Ports>,
     // The last field: dropped when nobody writes there any more.
     folder: RunFolder,
 }
@@ -96,7 +97,7 @@ impl Rig {
         let port = |node| ports.port(usize::from(node));
         let places = (0..options.nodes).map(|node| Place::loopback(port(node))).collect();
         let mut rig = Rig::format_at(options, places)?;
-        rig._ports = Some(ports);
+        rig.ports = Some(ports);
         Ok(rig)
     }
 
@@ -123,7 +124,7 @@ impl Rig {
         let cluster = Cluster { name: folder.name(), election: ELECTION_DEFAULT, nodes: members };
         let nodes = places.iter().map(|_| Node::default()).collect();
         let flags = Vec::new();
-        let rig = Rig { options, cluster, nodes, flags, places, _ports: None, folder };
+        let rig = Rig { options, cluster, nodes, flags, places, ports: None, folder };
         rig.cluster.write(&rig.cluster_file())?;
         rig.format_stores()?;
         Ok(rig)
@@ -144,6 +145,26 @@ impl Rig {
         Ok(self.cluster.write(&self.cluster_file())?)
     }
 
+    /// Writes into the cluster file where the nodes are, as an operator does by and by: for nodes
+    /// and clients that are started from now on.
+    ///
+    /// # Errors
+    ///
+    /// If the cluster file cannot be written.
+    pub fn list_places(&mut self) -> Result<(), Error> {
+        for (member, place) in self.cluster.nodes.iter_mut().zip(&self.places) {
+            member.address.clone_from(&place.address);
+        }
+        Ok(self.cluster.write(&self.cluster_file())?)
+    }
+
+    /// How many nodes are elsewhere than the cluster file has them.
+    #[must_use]
+    pub fn unlisted(&self) -> usize {
+        let all = self.cluster.nodes.iter().zip(&self.places);
+        all.filter(|(member, place)| member.address != place.address).count()
+    }
+
     /// Starts a node on its own store, if it is not alive.
     ///
     /// To be called on the main thread: see [`Process::spawn`].
@@ -152,18 +173,25 @@ impl Rig {
     ///
     /// If it cannot be started.
     pub fn start(&mut self, node: NodeId) -> Result<(), Error> {
+        self.spawn(node, vec!["node".to_owned(), format!("--id={}", node.0)])
+    }
+
+    /// Starts the process of a node that is not alive, by this command and the flags that all have.
+    pub(super) fn spawn(&mut self, node: NodeId, mut args: Vec<String>) -> Result<(), Error> {
         if self.is_alive(node) {
             return Ok(());
         }
-        let mut args = vec!["node".to_owned(), format!("--id={}", node.0)];
         args.push(format!("--store={}", self.store(node).display()));
         args.push(format!("--cluster-file={}", self.cluster_file().display()));
         args.push(format!("--log={}", self.options.log));
         if self.options.allow_faults {
             args.push("--allow-faults".to_owned());
         }
-        args.extend(self.flags.iter().cloned());
         let (at, log) = (usize::from(node.0), self.log_file(node));
+        if self.places[at].address != self.cluster.nodes[at].address {
+            args.push(format!("--address={}", self.places[at].address));
+        }
+        args.extend(self.flags.iter().cloned());
         let (program, args) = self.places[at].line(&self.options.program, &args);
         let process = Process::spawn(program.as_ref(), args, Output::Nowhere, &log)
             .map_err(|error| Error::System("cannot start a node", error))?;
@@ -242,6 +270,11 @@ impl Rig {
     pub fn alive(&mut self) -> Vec<NodeId> {
         let ids = self.ids();
         ids.into_iter().filter(|node| self.is_alive(*node)).collect()
+    }
+
+    /// How a node's process ended, if it has.
+    pub fn ended(&mut self, node: NodeId) -> Option<ExitStatus> {
+        self.process(node)?.ended()
     }
 
     /// Whether more than half of the nodes are alive.

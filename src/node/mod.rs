@@ -296,6 +296,8 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
             digest: self.executor.digest(),
             trimmed: replica.state().trimmed(),
             transfer: self.transfer(),
+            votes: replica.may_vote(),
+            stores: replica.state().incarnations(),
         }
     }
 

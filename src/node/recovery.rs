@@ -27,7 +27,7 @@ pub enum Error<E> {
     /// The log begins at a slot below which no snapshot is whole.
     #[error(
         "the log begins at slot {0}, and no snapshot up to there is whole: this node cannot tell \
-         what was before. Replace the node"
+         what was before. Remove the folder, and bring the node back with `indelible replace`"
     )]
     NoSnapshot(Slot),
     /// Others remember more of this store than it holds.

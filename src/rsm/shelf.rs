@@ -72,7 +72,7 @@ pub enum ShelfError {
     /// Something that was kept is missing or changed.
     #[error(
         "{}: damaged: {what}; this node's history is not whole: restore the folder as it was when \
-         the node last ran, or replace the node",
+         the node last ran, or remove it and bring the node back with `indelible replace`",
         path.display()
     )]
     Damaged {

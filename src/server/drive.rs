@@ -5,6 +5,7 @@
 //! on a dead disk is no leader when it wakes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
@@ -14,9 +15,11 @@ use super::bomb::Ways;
 use super::jobs::{Job, Waiting};
 use super::keeper;
 use super::line::Line;
+use super::vigil::Vigil;
 use crate::node::{self, Event, Node, Output};
-use crate::paxos::{Ballot, ClientId, NodeId, Tenure, Wal};
+use crate::paxos::{Ballot, ClientId, Incarnation, NodeId, Tenure, Wal};
 use crate::rsm::StateMachine;
+use crate::transport::book::Book;
 use crate::transport::outgoing::Outgoing;
 use crate::wire::client::{FromNode, Order, Role};
 
@@ -42,6 +45,10 @@ pub(super) struct Drive<W, M> {
     keeper: keeper::Desk,
     ways: Ways,
     publish: watch::Sender<Progress>,
+    book: Arc<Book>,
+    /// The peers' stores that the book knows to be on record.
+    stores: Vec<(NodeId, Option<Incarnation>)>,
+    vigil: Vigil,
     routes: BTreeMap<ClientId, Line>,
     queries: BTreeMap<u64, (u64, Line)>,
     queries_asked: u64,
@@ -62,13 +69,18 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
         (node, keeper): (Node<W, M>, keeper::Desk),
         peers: Vec<(NodeId, Outgoing)>,
         publish: watch::Sender<Progress>,
+        book: Arc<Book>,
         election: Duration,
     ) -> Drive<W, M> {
+        let stores = peers.iter().map(|(peer, _)| (*peer, None)).collect();
         Drive {
             node,
             keeper,
             ways: Ways::new(peers),
             publish,
+            book,
+            stores,
+            vigil: Vigil::default(),
             routes: BTreeMap::new(),
             queries: BTreeMap::new(),
             queries_asked: 0,
@@ -121,7 +133,10 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
         let mut stop = false;
         for Waiting { job, .. } in turn.drain(..) {
             match job {
-                Job::Event(event) => events.push(event),
+                Job::Event(event) => {
+                    self.vigil.note(&event, self.node.replica().config());
+                    events.push(event);
+                }
                 Job::Request(request, reply) => {
                     self.routes.insert(request.client, reply);
                     events.push(Event::Request(request));
@@ -148,6 +163,8 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
             self.is_settled &= events.iter().all(|event| matches!(event, Event::Tick { .. }));
             let outputs = self.node.handle(events, &mut self.ways)?;
             self.answer(outputs);
+            self.note_stores();
+            self.vigil.tell(&self.node, &self.book);
             self.log_view();
             self.log_tenure();
             self.log_transfer();
@@ -222,6 +239,7 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
                 }
                 Output::Moved(node, address) => {
                     let address = String::from_utf8_lossy(&address);
+                    self.book.hear_of(node, &address);
                     tracing::info!(node = node.0, "node {} is at {address} now", node.0);
                     continue;
                 }
@@ -241,6 +259,21 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
             {
                 self.routes.remove(&client);
             }
+        }
+    }
+
+    /// Enters the peers' stores that are new on record into the book: others are refused from now
+    /// on.
+    fn note_stores(&mut self) {
+        let state = self.node.replica().state();
+        for (peer, known) in &mut self.stores {
+            let newest = state.incarnation(*peer);
+            if let Some(store) = newest
+                && newest != *known
+            {
+                self.book.record(*peer, store);
+            }
+            *known = newest;
         }
     }
 

@@ -22,6 +22,7 @@ mod scribe;
 mod strangers;
 #[cfg(test)]
 mod tests;
+mod vigil;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
@@ -37,6 +39,7 @@ use crate::cluster::Cluster;
 use crate::node::{self, Node, Pace, Storage};
 use crate::paxos::{Config, Incarnation, NodeId, Slot, Timing, Wal};
 use crate::rsm::{Keep, Shelf, StateMachine};
+use crate::transport::book::Book;
 use crate::transport::incoming::{Ear, Identity, Incoming, greet, hear_peer};
 use crate::transport::listener::{self, listen};
 use crate::transport::outgoing::{Outgoing, to_all};
@@ -73,6 +76,8 @@ pub struct Options {
     pub loss: Loss,
     /// How often it takes a snapshot.
     pub pace: Pace,
+    /// Where it listens, and tells the others that it is, if not where the cluster file has it.
+    pub address: Option<String>,
 }
 
 impl Options {
@@ -87,6 +92,7 @@ impl Options {
             skip_slots: BTreeSet::new(),
             loss: Loss::default(),
             pace: Pace::default(),
+            address: None,
         }
     }
 }
@@ -124,6 +130,7 @@ struct Progress {
 #[derive(Clone)]
 struct Desk {
     identity: Identity,
+    book: Arc<Book>,
     allow_faults: bool,
     /// Where jobs of clients go.
     jobs: Lane,
@@ -171,8 +178,17 @@ where
     S: Shelf + Keep + Clone + 'static,
     M: StateMachine + Send + 'static,
 {
+    let address = own_address(cluster, &options)?;
+    serve(listen(&address)?, cluster, options, storage, machine, stop).await
+}
+
+/// Where this member listens.
+fn own_address<E: std::error::Error>(
+    cluster: &Cluster,
+    options: &Options,
+) -> Result<String, Error<E>> {
     let member = cluster.member(options.node).ok_or(Error::Stranger(options.node.0))?;
-    serve(listen(&member.address)?, cluster, options, storage, machine, stop).await
+    Ok(options.address.as_ref().unwrap_or(&member.address).clone())
 }
 
 /// As [`run`], on a port that is held already.
@@ -204,46 +220,76 @@ where
         node: options.node,
         incarnation: options.incarnation,
         members: cluster.members(),
+        address: own_address(cluster, &options)?,
     };
+    let book = Arc::new(open_book(cluster, &identity, &node));
     let (jobs, news, inbox) = jobs::queue();
     let keeper = keeper::start(shelf, jobs.clone())?;
     let first = Progress { applied: node.applied(), ..Progress::default() };
     let (publish, progress) = watch::channel(first);
-    let ways = to_all(&cluster.nodes, &identity, options.loss);
+    let ways = to_all(&cluster.nodes, &identity, options.loss, &book);
     let peer =
         |(id, way): &(NodeId, Outgoing)| Peer { id: *id, way: way.clone(), ear: Ear::default() };
     let peers = Arc::new(ways.iter().map(peer).collect());
-    let (ended, mut end) = oneshot::channel();
-    let election = cluster.election;
+    let (ended, end) = oneshot::channel();
+    let (election, pages) = (cluster.election, Arc::clone(&book));
     let thread = std::thread::Builder::new().name("node".to_owned()).spawn(move || {
         // If nobody waits for the end any more, the process is ending anyway.
-        let _ = ended.send(Drive::new((node, keeper), ways, publish, election).run(inbox));
+        let _ = ended.send(Drive::new((node, keeper), ways, publish, pages, election).run(inbox));
     })?;
-    let mut scribe = Scribe::start(log_file, jobs.clone(), progress.clone())?;
+    let scribe = Scribe::start(log_file, jobs.clone(), progress.clone())?;
     let clients = Arc::new(Semaphore::new(CLIENTS_MAX));
     let allow_faults = options.allow_faults;
     let (loss, greeted) = (options.loss, Arc::default());
-    let desk = Desk { identity, allow_faults, jobs, news, progress, peers, clients, loss, greeted };
-    let outcome = tokio::select! {
-        () = accept_all(listener, desk.clone()) => unreachable!("accepting never ends"),
-        outcome = &mut end => outcome,
-        error = scribe.refuses() => {
-            let _ = desk.jobs.push_now(Job::Stop);
-            // What its log says matters more than what the file does.
-            end.await.unwrap_or(Ok(()))?;
-            return Err(Error::LogFile(error));
-        }
-        () = stop => {
-            scribe.finish().await;
-            // The node's thread settles the log and ends; or it has ended already.
-            let _ = desk.jobs.push_now(Job::Stop);
-            end.await
-        }
-    };
+    let desk =
+        Desk { identity, book, allow_faults, jobs, news, progress, peers, clients, loss, greeted };
+    let outcome = attend(listener, &desk, scribe, end, stop).await;
     if thread.join().is_err() {
         return Err(Error::System(std::io::Error::other("the node's thread panicked")));
     }
-    Ok(outcome.unwrap_or(Ok(()))?)
+    outcome
+}
+
+/// Takes calls until the node's thread ends, or is to: its log fails, or the file for people does,
+/// or a newer store has taken this one's place, or `stop` resolves.
+async fn attend<E: std::error::Error>(
+    listener: TcpListener,
+    desk: &Desk,
+    mut scribe: Scribe,
+    mut end: oneshot::Receiver<Result<(), node::Error<E>>>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Error<E>> {
+    let refusal = tokio::select! {
+        () = accept_all(listener, desk.clone()) => unreachable!("accepting never ends"),
+        outcome = &mut end => return Ok(outcome.unwrap_or(Ok(()))?),
+        error = scribe.refuses() => Some(Error::LogFile(error)),
+        () = desk.book.is_replaced() => {
+            Some(Error::Node(node::Error::Replaced(desk.identity.node)))
+        }
+        () = stop => None,
+    };
+    if refusal.is_none() {
+        scribe.finish().await;
+    }
+    // The node's thread settles the log and ends; or it has ended already. What its log says
+    // matters more than what anybody else does.
+    let _ = desk.jobs.push_now(Job::Stop);
+    end.await.unwrap_or(Ok(()))?;
+    refusal.map_or(Ok(()), Err)
+}
+
+/// Where the members are, and which of their stores are the newest, as the disk has it.
+fn open_book<W: Wal, M: StateMachine>(cluster: &Cluster, me: &Identity, node: &Node<W, M>) -> Book {
+    let book = Book::new(&cluster.nodes);
+    book.hear(me.node, me.incarnation, &me.address);
+    let state = node.replica().state();
+    for (peer, store) in state.incarnations() {
+        book.record(peer, store);
+    }
+    for (peer, address) in state.moved() {
+        book.hear_of(peer, &String::from_utf8_lossy(address));
+    }
+    book
 }
 
 /// The log file, if one is asked for. What it holds is compared with what the node has executed so
@@ -267,6 +313,7 @@ fn config(cluster: &Cluster, options: &Options) -> Config {
     config.witnesses = cluster.witnesses();
     config.seed = fastrand::u64(..);
     config.skip_slots = options.skip_slots.clone();
+    config.address = options.address.clone().map(Bytes::from);
     config
 }
 
@@ -299,13 +346,14 @@ async fn take_call(stream: TcpStream, desk: Desk, stranger: OwnedSemaphorePermit
     }
     let leader = desk.progress.borrow().leader;
     let seat = || Arc::clone(&desk.clients).try_acquire_owned().ok();
-    let greeted = greet(stream, &desk.identity, leader, seat).await;
+    let greeted = greet(stream, &desk.identity, &desk.book, leader, seat).await;
     drop(stranger);
     let ended = match greeted {
-        Ok(Incoming::Peer(from, frames)) => {
+        Ok(Incoming::Peer(from, store, frames)) => {
             let Some(peer) = desk.peers.iter().find(|peer| peer.id == from) else { return };
             peer.way.nudge();
-            let hearing = hear_peer(from, &desk.identity, frames, &peer.ear, &desk.news);
+            let over = desk.book.replaces(from, store);
+            let hearing = hear_peer(from, &desk.identity, frames, &peer.ear, &desk.news, over);
             hearing.await.map_err(|reason| format!("{from}: {reason}"))
         }
         Ok(Incoming::Client(id, frames, _place)) => clients::serve(id, frames, leader, desk)

@@ -9,7 +9,9 @@ use tokio::net::TcpStream;
 use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
+use super::book::Book;
 use super::{Frames, HELLO_PATIENCE};
+use crate::cluster::is_address;
 use crate::node::Event;
 use crate::paxos::{ClientId, Envelope, Incarnation, NodeId};
 use crate::wire::frame;
@@ -26,13 +28,15 @@ pub struct Identity {
     pub incarnation: Incarnation,
     /// How many members there are.
     pub members: u16,
+    /// Where it is.
+    pub address: String,
 }
 
 /// A connection whose caller is known, and welcome.
 #[derive(Debug)]
 pub enum Incoming<P> {
-    /// Another node, with what it will say.
-    Peer(NodeId, Frames),
+    /// Another node and the store it speaks from, with what it will say.
+    Peer(NodeId, Incarnation, Frames),
     /// A client or a tool, and its place among them.
     Client(ClientId, Frames, P),
 }
@@ -71,6 +75,9 @@ pub enum Refused {
     /// It is not for us, or we are not for it; the reason was told.
     #[error("{0}")]
     Unwelcome(String),
+    /// It is a node, and speaks from a store whose place a newer one has taken.
+    #[error("a store of node {} that was replaced by a newer one calls", .0.0)]
+    Replaced(NodeId),
 }
 
 /// Hears who calls and answers: welcome, or why not. A client must find a place: `seat` gives it
@@ -82,6 +89,7 @@ pub enum Refused {
 pub async fn greet<P>(
     stream: TcpStream,
     me: &Identity,
+    book: &Book,
     leader: Option<NodeId>,
     seat: impl FnOnce() -> Option<P>,
 ) -> Result<Incoming<P>, Refused> {
@@ -91,15 +99,12 @@ pub async fn greet<P>(
     let bytes = first.ok_or(Refused::Silent)?;
     let bytes = bytes.map_err(|error| Refused::Foreign(error.to_string()))?;
     let hello: Hello = frame::open(&bytes).map_err(|error| Refused::Foreign(error.to_string()))?;
-    let admitted = judge(&hello, me).and_then(|()| match hello.caller {
-        Caller::Peer { from, .. } => Ok(Admitted::Peer(from)),
-        Caller::Client { client } => match seat() {
-            Some(place) => Ok(Admitted::Client(client, place)),
-            None => Err("too many clients are connected".to_owned()),
-        },
-    });
+    let admitted = judge(&hello, me).and_then(|()| admit(hello.caller, book, seat));
     let answer = match &admitted {
-        Ok(_) => Greeting::Welcome { node: me.node, leader },
+        Ok(Admitted::Replaced(_, by)) => Greeting::Replaced(*by),
+        Ok(Admitted::Peer(..) | Admitted::Client(..)) => {
+            Greeting::Welcome { node: me.node, leader, found: book.found() }
+        }
         Err(reason) => Greeting::Refused(reason.clone()),
     };
     // A caller that was refused may be gone already; then there is nobody to tell.
@@ -107,10 +112,11 @@ pub async fn greet<P>(
     let admitted = admitted.map_err(Refused::Unwelcome)?;
     sent.map_err(|_| Refused::Silent)?.map_err(|_| Refused::Silent)?;
     Ok(match admitted {
-        Admitted::Peer(from) => {
+        Admitted::Peer(from, store) => {
             frames.codec_mut().set_max_frame_length(frame::PEER_BYTES_MAX);
-            Incoming::Peer(from, frames)
+            Incoming::Peer(from, store, frames)
         }
+        Admitted::Replaced(from, _) => return Err(Refused::Replaced(from)),
         Admitted::Client(client, place) => {
             frames.codec_mut().set_max_frame_length(frame::REQUEST_BYTES_MAX);
             Incoming::Client(client, frames, place)
@@ -119,12 +125,35 @@ pub async fn greet<P>(
 }
 
 enum Admitted<P> {
-    Peer(NodeId),
+    Peer(NodeId, Incarnation),
     Client(ClientId, P),
+    /// A node, and the newer store of it that is on record.
+    Replaced(NodeId, Incarnation),
+}
+
+/// Notes what a peer says of itself; finds a place for a client.
+fn admit<P>(
+    caller: Caller,
+    book: &Book,
+    seat: impl FnOnce() -> Option<P>,
+) -> Result<Admitted<P>, String> {
+    match caller {
+        Caller::Peer { from, incarnation, address, .. } => {
+            if let Some(by) = book.newer(from, incarnation) {
+                return Ok(Admitted::Replaced(from, by));
+            }
+            book.hear(from, incarnation, &address);
+            Ok(Admitted::Peer(from, incarnation))
+        }
+        Caller::Client { client } => match seat() {
+            Some(place) => Ok(Admitted::Client(client, place)),
+            None => Err("too many clients are connected".to_owned()),
+        },
+    }
 }
 
 /// Hands everything a peer says to `sink`, until the connection ends; then its reset. A newer
-/// connection of the same peer ends this one.
+/// connection of the same peer ends this one, and so does `over`.
 ///
 /// # Errors
 ///
@@ -135,6 +164,7 @@ pub async fn hear_peer(
     frames: Frames,
     ear: &Ear,
     sink: &impl Sink,
+    over: impl Future<Output = ()>,
 ) -> Result<(), String> {
     ear.turn.send_modify(|turn| *turn += 1);
     let mut turn = ear.turn.subscribe();
@@ -143,6 +173,7 @@ pub async fn hear_peer(
         biased;
         // The sender lives as long as the ear, so this is a newer connection.
         _ = turn.changed() => Ok(()),
+        () = over => Ok(()),
         outcome = hear(from, me, frames, sink) => outcome,
     };
     // If nobody wants to know, the node is stopping.
@@ -189,16 +220,19 @@ fn judge(hello: &Hello, me: &Identity) -> Result<(), String> {
         // Quoted, for theirs may hold anything, and ends up in logs.
         return Err(format!("this is cluster {ours:?}, not {theirs:?}"));
     }
-    match hello.caller {
+    match &hello.caller {
         Caller::Client { .. } => Ok(()),
-        Caller::Peer { to, .. } if to != me.node => {
+        Caller::Peer { to, .. } if *to != me.node => {
             Err(format!("this is node {}, not node {}", me.node.0, to.0))
         }
-        Caller::Peer { from, .. } if from == me.node => {
+        Caller::Peer { from, .. } if *from == me.node => {
             Err(format!("node {} is here already: two processes claim that id", from.0))
         }
         Caller::Peer { from, .. } if from.0 >= me.members => {
             Err(format!("node {} is not among the {} members", from.0, me.members))
+        }
+        Caller::Peer { address, .. } if !is_address(address) => {
+            Err(format!("{address:?} is not HOST:PORT"))
         }
         Caller::Peer { .. } => Ok(()),
     }
@@ -210,11 +244,22 @@ mod tests {
 
     fn me() -> Identity {
         let (node, incarnation) = (NodeId(1), Incarnation(7));
-        Identity { cluster: "room".to_owned(), node, incarnation, members: 3 }
+        Identity {
+            cluster: "room".to_owned(),
+            node,
+            incarnation,
+            members: 3,
+            address: "b:1".to_owned(),
+        }
     }
 
     fn peer(from: u16, to: u16) -> Caller {
-        Caller::Peer { from: NodeId(from), to: NodeId(to), incarnation: Incarnation(1) }
+        at(from, to, "a:1")
+    }
+
+    fn at(from: u16, to: u16, address: &str) -> Caller {
+        let (from, to, incarnation) = (NodeId(from), NodeId(to), Incarnation(1));
+        Caller::Peer { from, to, incarnation, address: address.to_owned() }
     }
 
     #[test]
@@ -225,7 +270,8 @@ mod tests {
             (Hello::new("room", peer(0, 2)), "node 1, not node 2"),
             (Hello::new("room", peer(1, 1)), "here already"),
             (Hello::new("room", peer(3, 1)), "not among the 3 members"),
-            (other, "protocol 1, not 9"),
+            (Hello::new("room", at(0, 1, "\u{1b}[2J")), "is not HOST:PORT"),
+            (other, "protocol 2, not 9"),
         ];
         for (hello, expected) in cases {
             let reason = judge(&hello, &me()).expect_err(expected);

@@ -5,9 +5,13 @@
 //! start again from what their disks say; the core repeats what matters. Nothing about safety
 //! rests on this module.
 //!
+//! Where the others are is in the address book: the cluster file is where it begins, hellos and
+//! greetings keep it up to date.
+//!
 //! Bounded: frames, queues per peer, connections, and the time that a stranger may take to say who
 //! it is.
 
+pub mod book;
 pub mod incoming;
 pub mod listener;
 pub mod outgoing;

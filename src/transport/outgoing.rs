@@ -16,10 +16,11 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 
+use super::book::Book;
 use super::incoming::Identity;
 use super::{Frames, HELLO_PATIENCE, prepare};
 use crate::cluster::Member;
-use crate::paxos::{Command, Envelope, Message, NodeId, PValue};
+use crate::paxos::{Command, Envelope, Incarnation, Message, NodeId, PValue};
 use crate::wire::drop::{Dropper, Loss};
 use crate::wire::frame;
 use crate::wire::hello::{Caller, Greeting, Hello};
@@ -70,15 +71,25 @@ struct Shared {
 }
 
 impl Outgoing {
-    /// Starts to keep up a connection to `peer`, for as long as there are clones of this. What
-    /// `dropper` says is lost on the way.
+    /// Starts to keep up a connection to `peer`, wherever `book` has it, for as long as there are
+    /// clones of this. What `dropper` says is lost on the way.
     #[must_use]
-    pub fn start(peer: Member, me: Identity, dropper: Dropper) -> Outgoing {
+    pub fn start(peer: Member, me: Identity, dropper: Dropper, book: Arc<Book>) -> Outgoing {
         let (queue, messages) = mpsc::channel(QUEUE_MESSAGES_MAX);
         let shared = Arc::new(Shared::default());
         let batch = Vec::with_capacity(BATCH);
-        let dialler =
-            Dialler { peer, me, messages, batch, dropper, shared: Arc::clone(&shared), told: None };
+        let dialler = Dialler {
+            said: peer.address.clone(),
+            is_missed: false,
+            peer,
+            me,
+            book,
+            messages,
+            batch,
+            dropper,
+            shared: Arc::clone(&shared),
+            told: None,
+        };
         tokio::spawn(dialler.run());
         Outgoing { queue, shared }
     }
@@ -157,8 +168,14 @@ fn weight(message: &Message) -> usize {
 }
 
 struct Dialler {
+    /// The peer, and where it is dialled.
     peer: Member,
     me: Identity,
+    book: Arc<Book>,
+    /// Where it is said to be.
+    said: String,
+    /// It did not answer there.
+    is_missed: bool,
     messages: mpsc::Receiver<Waiting>,
     /// Taken from the queue and not yet written.
     batch: Vec<Waiting>,
@@ -172,15 +189,28 @@ impl Dialler {
     async fn run(mut self) {
         let mut wait = BACKOFF.0;
         loop {
+            self.aim();
             match self.connect().await {
-                Some(Ok(stream)) => {
+                Some(Ok(Answer::Welcome(stream, found))) => {
                     wait = BACKOFF.0;
                     self.told = None;
+                    for (node, address) in found {
+                        self.book.hear_of(node, &address);
+                    }
                     if self.talk(stream).await.is_none() {
                         return;
                     }
                 }
-                Some(Err(reason)) => self.complain(reason),
+                Some(Ok(Answer::Replaced(by))) => {
+                    self.complain("refused: a newer store of this node is on record".to_owned());
+                    if by > self.me.incarnation {
+                        self.book.note_replaced(by);
+                    }
+                }
+                Some(Err(reason)) => {
+                    self.complain(reason);
+                    self.is_missed = !self.is_missed;
+                }
                 None => return,
             }
             if self.pause(jitter(wait)).await.is_none() {
@@ -188,6 +218,18 @@ impl Dialler {
             }
             wait = (wait * 2).min(BACKOFF.1);
         }
+    }
+
+    /// The next call goes where the peer is said to be; or, in turn, where it is listed, if it did
+    /// not answer there.
+    fn aim(&mut self) {
+        let said = self.book.address(self.peer.id);
+        if let Some(said) = said.filter(|said| *said != self.said) {
+            self.said = said;
+            self.is_missed = false;
+        }
+        let listed = self.book.listed(self.peer.id).filter(|_| self.is_missed);
+        self.peer.address = listed.unwrap_or_else(|| self.said.clone());
     }
 
     fn complain(&mut self, reason: String) {
@@ -199,7 +241,7 @@ impl Dialler {
 
     /// Dials and introduces itself. What is queued meanwhile is lost. `None`: nobody queues any
     /// more.
-    async fn connect(&mut self) -> Option<Result<TcpStream, String>> {
+    async fn connect(&mut self) -> Option<Result<Answer, String>> {
         let dial = dial(self.peer.clone(), self.me.clone());
         tokio::pin!(dial);
         loop {
@@ -215,12 +257,14 @@ impl Dialler {
 
     /// Waits, or not if the peer shows up. What is queued meanwhile is lost.
     async fn pause(&mut self, wait: Duration) -> Option<()> {
-        let shared = Arc::clone(&self.shared);
-        let waiting = sleep(wait);
-        tokio::pin!(waiting);
+        let (shared, book) = (Arc::clone(&self.shared), Arc::clone(&self.book));
+        let said = self.said.clone();
+        let (waiting, moves) = (sleep(wait), book.moves(self.peer.id, &said));
+        tokio::pin!(waiting, moves);
         loop {
             tokio::select! {
                 () = &mut waiting => return Some(()),
+                () = &mut moves => return Some(()),
                 () = shared.nudge.notified() => return Some(()),
                 message = self.messages.recv() => self.lose(&message?),
             }
@@ -231,17 +275,20 @@ impl Dialler {
         self.shared.forget(1, message.bytes);
     }
 
-    /// Writes what is queued until the connection breaks, also in the middle of a write: a peer
-    /// that is stopped reads nothing, for ever. `None`: nobody queues any more.
+    /// Writes what is queued until the connection breaks, or the peer is found elsewhere; also in
+    /// the middle of a write: a peer that is stopped reads nothing, for ever. `None`: nobody queues
+    /// any more.
     async fn talk(&mut self, stream: TcpStream) -> Option<()> {
         let (mut reader, mut writer) = stream.into_split();
-        let shared = Arc::clone(&self.shared);
+        let (shared, book) = (Arc::clone(&self.shared), Arc::clone(&self.book));
+        let (peer, said) = (self.peer.id, self.said.clone());
         let mut answer = [0; 1];
         let ended = tokio::select! {
             ended = self.write(&mut writer) => ended,
             // The peer says nothing here: whatever can be read is the end.
             _ = reader.read(&mut answer) => Some(()),
             () = shared.overflows() => Some(()),
+            () = book.moves(peer, &said) => Some(()),
         };
         for message in std::mem::take(&mut self.batch) {
             self.lose(&message);
@@ -285,7 +332,16 @@ impl Dialler {
     }
 }
 
-pub(super) async fn dial(peer: Member, me: Identity) -> Result<TcpStream, String> {
+/// What a peer said to our hello.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// Go on; and where it has found the members.
+    Welcome(TcpStream, Vec<(NodeId, String)>),
+    /// A newer store of this very node is on record there.
+    Replaced(Incarnation),
+}
+
+pub(super) async fn dial(peer: Member, me: Identity) -> Result<Answer, String> {
     let connect = timeout(DIAL_PATIENCE, TcpStream::connect(&peer.address)).await;
     let stream = match connect {
         Ok(Ok(stream)) => stream,
@@ -295,15 +351,19 @@ pub(super) async fn dial(peer: Member, me: Identity) -> Result<TcpStream, String
     prepare(&stream).map_err(|error| error.to_string())?;
     let mut frames = Frames::new(stream, frame::codec(frame::ANSWER_BYTES_MAX));
     let (from, to, incarnation) = (me.node, peer.id, me.incarnation);
-    let hello = Hello::new(&me.cluster, Caller::Peer { from, to, incarnation });
+    let caller = Caller::Peer { from, to, incarnation, address: me.address };
+    let hello = Hello::new(&me.cluster, caller);
     frames.send(frame::seal(&hello)).await.map_err(|error| error.to_string())?;
     let answer = timeout(HELLO_PATIENCE, frames.next()).await;
     let answer = answer.map_err(|_| "no greeting".to_owned())?.ok_or("hung up on our hello")?;
     let answer = answer.map_err(|error| error.to_string())?;
     match frame::open(&answer).map_err(|error| error.to_string())? {
-        Greeting::Welcome { node, .. } if node == to => Ok(frames.into_inner()),
+        Greeting::Welcome { node, found, .. } if node == to => {
+            Ok(Answer::Welcome(frames.into_inner(), found))
+        }
         Greeting::Welcome { node, .. } => Err(format!("node {} answered there", node.0)),
         Greeting::Refused(reason) => Err(format!("refused: {reason}")),
+        Greeting::Replaced(by) => Ok(Answer::Replaced(by)),
     }
 }
 
@@ -314,11 +374,16 @@ fn jitter(wait: Duration) -> Duration {
 
 /// The ways to all peers, by their ids; each loses that share.
 #[must_use]
-pub fn to_all(members: &[Member], me: &Identity, loss: Loss) -> Vec<(NodeId, Outgoing)> {
+pub fn to_all(
+    members: &[Member],
+    me: &Identity,
+    loss: Loss,
+    book: &Arc<Book>,
+) -> Vec<(NodeId, Outgoing)> {
     let others = members.iter().filter(|member| member.id != me.node);
     let way = |member: &Member| {
         let dropper = loss.dropper(u64::from(me.node.0), u64::from(member.id.0));
-        (member.id, Outgoing::start(member.clone(), me.clone(), dropper))
+        (member.id, Outgoing::start(member.clone(), me.clone(), dropper, Arc::clone(book)))
     };
     others.map(way).collect()
 }

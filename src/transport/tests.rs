@@ -1,17 +1,20 @@
 //! Connections between nodes, over real sockets: order, ends, bounds, and strangers.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::Frames;
+use super::book::Book;
 use super::incoming::{Ear, Identity, Incoming, Refused, Sink, greet, hear_peer};
 use super::listener::listen;
-use super::outgoing::{Outgoing, QUEUE_BYTES_MAX, dial};
+use super::outgoing::{Answer, Outgoing, QUEUE_BYTES_MAX, dial};
 use crate::cluster::Member;
 use crate::node::Event;
 use crate::paxos::{
@@ -24,7 +27,13 @@ use crate::wire::hello::{Caller, Hello};
 
 fn identity(cluster: &str, node: u16) -> Identity {
     let (node, incarnation) = (NodeId(node), Incarnation(1));
-    Identity { cluster: cluster.to_owned(), node, incarnation, members: 2 }
+    Identity {
+        cluster: cluster.to_owned(),
+        node,
+        incarnation,
+        members: 2,
+        address: "a:1".to_owned(),
+    }
 }
 
 fn canvass(round: u64) -> Envelope {
@@ -53,14 +62,20 @@ async fn port() -> (TcpListener, Member) {
 }
 
 fn start(peer: Member) -> Outgoing {
-    Outgoing::start(peer, identity("room", 0), Loss::default().dropper(0, 1))
+    let book = book(&peer);
+    Outgoing::start(peer, identity("room", 0), Loss::default().dropper(0, 1), book)
+}
+
+/// Where the peer is; nobody dials node 0.
+fn book(peer: &Member) -> Arc<Book> {
+    Arc::new(Book::new(&[Member { id: NodeId(0), ..peer.clone() }, peer.clone()]))
 }
 
 /// Takes a call of the peer and greets it.
 async fn answer(listener: &TcpListener) -> Frames {
     let (stream, _) = within(listener.accept()).await.expect("a call");
-    let incoming = greet(stream, &identity("room", 1), None, || Some(())).await;
-    let Ok(Incoming::Peer(NodeId(0), frames)) = incoming else { panic!("peer: {incoming:?}") };
+    let incoming = greet(stream, &identity("room", 1), &Book::new(&[]), None, || Some(())).await;
+    let Ok(Incoming::Peer(NodeId(0), _, frames)) = incoming else { panic!("peer: {incoming:?}") };
     frames
 }
 
@@ -84,12 +99,15 @@ async fn first_words(outgoing: &Outgoing, events: &mut mpsc::UnboundedReceiver<E
 async fn a_share_is_lost_and_the_connection_stays() {
     let (listener, peer) = port().await;
     let loss = Loss::new(0.5, 7).expect("a share");
-    let outgoing = Outgoing::start(peer, identity("room", 0), loss.dropper(0, 1));
+    let book = book(&peer);
+    let outgoing = Outgoing::start(peer, identity("room", 0), loss.dropper(0, 1), book);
     let frames = answer(&listener).await;
     let (sink, mut events) = mpsc::unbounded_channel();
     let hearing = tokio::spawn(async move {
         let (me, ear) = (identity("room", 1), Ear::default());
-        hear_peer(NodeId(0), &me, frames, &ear, &Events(sink)).await.expect("well-formed");
+        hear_peer(NodeId(0), &me, frames, &ear, &Events(sink), pending())
+            .await
+            .expect("well-formed");
     });
     first_words(&outgoing, &mut events).await;
     (1..1000).for_each(|round| outgoing.send(canvass(round)));
@@ -130,7 +148,9 @@ async fn messages_arrive_in_order_and_the_end_is_noticed() {
     let (sink, mut events) = mpsc::unbounded_channel();
     let hearing = tokio::spawn(async move {
         let (me, ear) = (identity("room", 1), Ear::default());
-        hear_peer(NodeId(0), &me, frames, &ear, &Events(sink)).await.expect("well-formed");
+        hear_peer(NodeId(0), &me, frames, &ear, &Events(sink), pending())
+            .await
+            .expect("well-formed");
     });
     first_words(&outgoing, &mut events).await;
     for round in 1..1000 {
@@ -180,7 +200,7 @@ async fn a_peer_that_does_not_read_costs_bounded_memory_and_then_its_connection(
     let hearing = async {
         let frames = answer(&listener).await;
         let (me, ear) = (identity("room", 1), Ear::default());
-        hear_peer(NodeId(0), &me, frames, &ear, &Events(sink)).await
+        hear_peer(NodeId(0), &me, frames, &ear, &Events(sink), pending()).await
     };
     let sending = async {
         for number in 1.. {
@@ -214,7 +234,7 @@ async fn a_newer_connection_of_a_peer_ends_the_older_one_first() {
         let (ear, sink) = (Arc::clone(&ear), Arc::clone(&sink));
         tokio::spawn(async move {
             let me = identity("room", 1);
-            hear_peer(NodeId(0), &me, frames, &ear, &*sink).await.expect("well-formed");
+            hear_peer(NodeId(0), &me, frames, &ear, &*sink, pending()).await.expect("well-formed");
         })
     };
     let old = start(peer.clone());
@@ -224,7 +244,8 @@ async fn a_newer_connection_of_a_peer_ends_the_older_one_first() {
         assert_eq!(round(Some(event)), 0);
     }
     // Its words come with its hello, so that they are there before anybody can look elsewhere.
-    let caller = Caller::Peer { from: NodeId(0), to: NodeId(1), incarnation: Incarnation(1) };
+    let (from, to, incarnation) = (NodeId(0), NodeId(1), Incarnation(1));
+    let caller = Caller::Peer { from, to, incarnation, address: "a:1".to_owned() };
     let hello = frame::seal(&Hello::new("room", caller));
     let mut new = TcpStream::connect(&peer.address).await.expect("listens");
     new.write_all(&[framed(&hello), framed(&frame::seal(&canvass(7)))].concat())
@@ -257,11 +278,11 @@ async fn a_malformed_frame_ends_its_connection_with_a_reason() {
         let (listener, peer) = port().await;
         let calling = dial(peer, identity("room", 0));
         let (stream, frames) = within(async { tokio::join!(calling, answer(&listener)) }).await;
-        let mut stream = stream.expect("welcome");
+        let Ok(Answer::Welcome(mut stream, _)) = stream else { panic!("{stream:?}") };
         stream.write_all(&bytes).await.expect("connected");
         let (sink, mut events) = mpsc::unbounded_channel();
         let (me, ear, sink) = (identity("room", 1), Ear::default(), Events(sink));
-        let hearing = hear_peer(NodeId(0), &me, frames, &ear, &sink);
+        let hearing = hear_peer(NodeId(0), &me, frames, &ear, &sink, pending());
         let reason = within(hearing).await.expect_err(expected);
         assert!(reason.contains(expected), "{expected}: {reason}");
         assert_eq!(events.try_recv(), Ok(Event::Reset(NodeId(0))), "{expected}");
@@ -274,8 +295,81 @@ async fn a_peer_of_another_cluster_is_refused_by_name() {
     let (listener, peer) = port().await;
     let dialled = tokio::spawn(dial(peer, identity("hall", 0)));
     let (stream, _) = listener.accept().await.expect("a call");
-    let greeted = greet(stream, &identity("room", 1), None, || Some(())).await;
+    let book = Book::new(&[]);
+    let greeted = greet(stream, &identity("room", 1), &book, None, || Some(())).await;
     assert!(matches!(greeted, Err(Refused::Unwelcome(_))), "{greeted:?}");
     let reason = dialled.await.expect("ends").expect_err("refused");
     assert_eq!(reason, "refused: this is cluster \"room\", not \"hall\"");
+}
+
+/// Bugs that turn it red: an address that is dialled once and for all; a change that waits for the
+/// old connection to break, which it never does.
+#[tokio::test]
+async fn a_peer_that_has_moved_is_dialled_where_it_is() {
+    let ((old, peer), (new, elsewhere)) = (port().await, port().await);
+    let book = book(&peer);
+    let dropper = Loss::default().dropper(0, 1);
+    let _outgoing = Outgoing::start(peer, identity("room", 0), dropper, Arc::clone(&book));
+    let mut before = answer(&old).await;
+    book.hear_of(NodeId(1), &elsewhere.address);
+    let _after = answer(&new).await;
+    assert!(within(before.next()).await.is_none(), "the old connection is over");
+}
+
+/// Bugs that turn it red: a replaced store that is welcome; one that is not told why it is not; a
+/// store refused because an older one is on record.
+#[tokio::test]
+async fn a_store_that_was_replaced_is_refused_and_told() {
+    let (listener, peer) = port().await;
+    let there = Book::new(&[peer.clone(), peer.clone()]);
+    there.record(NodeId(0), Incarnation(2));
+    let here = book(&peer);
+    let dropper = Loss::default().dropper(0, 1);
+    let _old = Outgoing::start(peer.clone(), identity("room", 0), dropper, Arc::clone(&here));
+    let (stream, _) = within(listener.accept()).await.expect("a call");
+    let greeted = greet(stream, &identity("room", 1), &there, None, || Some(())).await;
+    assert!(matches!(greeted, Err(Refused::Replaced(NodeId(0)))), "{greeted:?}");
+    within(here.is_replaced()).await;
+    let (listener, peer) = port().await;
+    let newer = Identity { incarnation: Incarnation(3), ..identity("room", 0) };
+    let calling = tokio::spawn(dial(peer, newer));
+    let (stream, _) = within(listener.accept()).await.expect("a call");
+    let greeted = greet(stream, &identity("room", 1), &there, None, || Some(())).await;
+    assert!(matches!(greeted, Ok(Incoming::Peer(NodeId(0), Incarnation(3), _))), "{greeted:?}");
+    assert!(matches!(calling.await.expect("ends"), Ok(Answer::Welcome(..))));
+}
+
+/// Bug that turns it red: a store that is heard on and on while a newer one is on record: nobody
+/// would tell it.
+#[tokio::test]
+async fn a_store_that_is_replaced_while_it_is_heard_is_hung_up_on() {
+    let (listener, peer) = port().await;
+    let outgoing = start(peer.clone());
+    let frames = answer(&listener).await;
+    let there = Book::new(&[peer.clone(), peer]);
+    let (sink, mut events) = mpsc::unbounded_channel();
+    let (me, ear, sink) = (identity("room", 1), Ear::default(), Events(sink));
+    let over = there.replaces(NodeId(0), Incarnation(1));
+    let hearing = hear_peer(NodeId(0), &me, frames, &ear, &sink, over);
+    let replacing = async {
+        first_words(&outgoing, &mut events).await;
+        there.record(NodeId(0), Incarnation(1));
+        there.record(NodeId(0), Incarnation(2));
+    };
+    let (ended, ()) = within(async { tokio::join!(hearing, replacing) }).await;
+    assert_eq!(ended, Ok(()));
+}
+
+/// Bug that turns it red: to believe what is said of a peer for ever, and never look where it is
+/// listed: it may have come back, or what was said is old.
+#[tokio::test]
+async fn a_peer_that_is_not_where_it_is_said_to_be_is_sought_where_it_is_listed() {
+    let (listener, peer) = port().await;
+    let (gone, elsewhere) = port().await;
+    drop(gone);
+    let book = book(&peer);
+    book.hear_of(NodeId(1), &elsewhere.address);
+    let dropper = Loss::default().dropper(0, 1);
+    let _outgoing = Outgoing::start(peer, identity("room", 0), dropper, book);
+    answer(&listener).await;
 }

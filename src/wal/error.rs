@@ -9,7 +9,11 @@ use crate::disk::verdict::{self, Verdict};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is none.
-    #[error("{}: no store here; `indelible format` makes one", .0.display())]
+    #[error(
+        "{}: no store here; `indelible format` makes the first one of a member, \
+         `indelible replace` one in the place of one that was lost",
+        .0.display()
+    )]
     Missing(PathBuf),
     /// There is one that is not finished.
     #[error(
@@ -18,6 +22,13 @@ pub enum Error {
         .0.display()
     )]
     Unfinished(PathBuf),
+    /// There is one that is not finished, and that was to take the place of a lost one.
+    #[error(
+        "{}: this store is not finished: `indelible replace` is at work on it, or was interrupted; \
+         run it again, nothing is lost by that (not `indelible format`: this member has voted)",
+        .0.display()
+    )]
+    UnfinishedReplacement(PathBuf),
     /// There is one already.
     #[error("{}: a store exists already; it is never overwritten, remove it by hand", .0.display())]
     Exists(PathBuf),
@@ -55,7 +66,7 @@ pub enum Error {
     /// Something that was acknowledged is missing or damaged.
     #[error(
         "{}: damaged: {what}; this node must not vote from it: restore the folder as it was when \
-         the node last ran, or replace the node",
+         the node last ran, or remove it and bring the node back with `indelible replace`",
         path.display()
     )]
     Damaged {

@@ -10,6 +10,7 @@
 //! | `high-water` | what the log holds at least |
 //! | `ballast` | disk space held back; may be removed when the disk is full |
 //! | `unfinished` | there while the store is being made: no node has used it |
+//! | `unfinished-replacement` | the same of a store that takes the place of a lost one |
 //!
 //! Invariants: numbers have no gap; a group of values is whole or it is the last and was never
 //! acknowledged, and is cut; anything else that is missing or damaged is never voted on: the store

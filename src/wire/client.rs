@@ -186,6 +186,10 @@ pub struct NodeStatus {
     pub trimmed: Slot,
     /// What it gets from another, in place of a log that is gone there.
     pub transfer: Option<Transfer>,
+    /// Whether what it says may count towards a quorum.
+    pub votes: bool,
+    /// The newest stores of the others that it has on record.
+    pub stores: Vec<(NodeId, Incarnation)>,
 }
 
 /// A snapshot and an archive on their way.

@@ -198,7 +198,12 @@ fn records(album: &mut Album) {
 
 fn hellos(album: &mut Album) {
     for caller in [
-        Caller::Peer { from: NodeId(1), to: NODE, incarnation: STORE },
+        Caller::Peer {
+            from: NodeId(1),
+            to: NODE,
+            incarnation: STORE,
+            address: "host:7000".to_owned(),
+        },
         Caller::Client { client: request().client },
     ] {
         let name = match &caller {
@@ -208,12 +213,18 @@ fn hellos(album: &mut Album) {
         album.add(name, &Hello::new("room", caller));
     }
     for greeting in [
-        Greeting::Welcome { node: NODE, leader: Some(NodeId(1)) },
+        Greeting::Welcome {
+            node: NODE,
+            leader: Some(NodeId(1)),
+            found: vec![(NodeId(0), "host:7000".to_owned())],
+        },
         Greeting::Refused("no".to_owned()),
+        Greeting::Replaced(STORE),
     ] {
         let name = match &greeting {
             Greeting::Welcome { .. } => "greeting welcome",
             Greeting::Refused(_) => "greeting refused",
+            Greeting::Replaced(_) => "greeting replaced",
         };
         album.add(name, &greeting);
     }
@@ -318,5 +329,7 @@ fn status(role: Role) -> NodeStatus {
         digest: DIGEST,
         trimmed: Slot(3),
         transfer: Some(super::client::Transfer { from: NODE, done: 5, to_come: 7, millis: 9 }),
+        votes: true,
+        stores: vec![(NodeId(0), STORE)],
     }
 }

@@ -8,7 +8,7 @@ use crate::paxos::{ClientId, Incarnation, NodeId};
 pub const MAGIC: [u8; 8] = *b"INDELIBL";
 
 /// The version of the protocol; both ends must speak the same one.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 
 /// The first frame on a connection, from the side that dialled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub enum Caller {
         to: NodeId,
         /// The store it speaks from.
         incarnation: Incarnation,
+        /// Where it is: its cluster file may be another than ours.
+        address: String,
     },
     /// A client, or a tool.
     Client {
@@ -51,9 +53,13 @@ pub enum Greeting {
         node: NodeId,
         /// The leader it knows.
         leader: Option<NodeId>,
+        /// Where members are that have told it, or that have moved.
+        found: Vec<(NodeId, String)>,
     },
     /// Go away: the reason, in a sentence. The connection ends here.
     Refused(String),
+    /// The caller is a node, and this newer store of it is on record: it must stop.
+    Replaced(Incarnation),
 }
 
 impl Hello {

@@ -12,6 +12,7 @@
 mod bad_input;
 mod cases;
 mod chat;
+mod disks;
 mod ending;
 mod growth;
 mod history;
@@ -26,6 +27,7 @@ mod need;
 mod node_disk;
 mod power;
 mod processes;
+mod replace;
 mod rounds;
 mod run;
 mod scale;
@@ -85,6 +87,7 @@ fn trials() -> Vec<Trial> {
         bad_input::trials(),
         cases::trials(),
         chat::trials(),
+        disks::trials(),
         growth::trials(),
         hosts::trials(),
         kills::trials(),
@@ -95,6 +98,7 @@ fn trials() -> Vec<Trial> {
         master::trials(),
         node_disk::trials(),
         power::trials(),
+        replace::trials(),
         rounds::trials(),
         scripts::trials(),
         shelves::trials(),

@@ -21,6 +21,11 @@ pub(crate) fn ledger_kills() -> u32 {
     if soak() { 200 } else { 15 }
 }
 
+/// Disks that are wiped, set back or damaged under load.
+pub(crate) fn lost_disks() -> u32 {
+    if soak() { 200 } else { 15 }
+}
+
 /// How long replicas are killed in turn.
 pub(crate) fn rounds() -> Duration {
     Duration::from_secs(if soak() { 60 } else { 10 })

@@ -52,8 +52,8 @@ async fn ask(cluster: &Cluster, replica: NodeId, probe: &mut Option<(NodeId, Pro
     let mut asked = match kept {
         Some((_, asked)) => asked,
         None => {
-            let address = &cluster.member(replica)?.address;
-            Probe::dial(address, &cluster.name, PERIOD).await.ok()?
+            let member = cluster.member(replica)?;
+            Probe::find(cluster, member, PERIOD).await.ok()?
         }
     };
     let status = asked.status().await.ok()?;

@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use super::compare::Lines;
 use crate::cli::exit::{Failure, Status};
 use crate::client::{LinkError, Page, Probe};
-use crate::cluster::Member;
+use crate::cluster::{Cluster, Member};
 use crate::paxos::Slot;
 use crate::services::chat::{LOGGED_BYTES_MAX, logged};
 use crate::wire::client::Entry;
@@ -32,7 +32,7 @@ pub(super) struct File {
 pub(super) struct Live<'a> {
     runtime: &'a Runtime,
     member: &'a Member,
-    cluster: &'a str,
+    cluster: &'a Cluster,
     patience: Duration,
     /// The connection, or why there is none.
     probe: Result<Probe, LinkError>,
@@ -54,7 +54,7 @@ impl Lines for Source<'_> {
     fn name(&self) -> String {
         match self {
             Source::File(file) => file.path.display().to_string(),
-            Source::Live(live) => format!("node {} at {}", live.member.id.0, live.member.address),
+            Source::Live(live) => format!("node {} at {}", live.member.id.0, live.address()),
         }
     }
 
@@ -104,18 +104,23 @@ impl<'a> Live<'a> {
     pub(super) async fn dial(
         runtime: &'a Runtime,
         member: &'a Member,
-        cluster: &'a str,
+        cluster: &'a Cluster,
         patience: Duration,
     ) -> Live<'a> {
         let (mut end, next) = (Slot(0), Slot(0));
         let dialling = async {
-            let mut probe = Probe::dial(&member.address, cluster, patience).await?;
+            let mut probe = Probe::find(cluster, member, patience).await?;
             end = probe.status().await?.applied;
             Ok(probe)
         };
         let probe = dialling.await;
         let page = Vec::new().into_iter();
         Live { runtime, member, cluster, patience, probe, end, next, page }
+    }
+
+    /// Where it was reached, or where it should have been.
+    fn address(&self) -> &str {
+        self.probe.as_ref().map_or(&self.member.address, Probe::address)
     }
 
     fn next(&mut self, line: &mut Vec<u8>) -> Result<bool, LinkError> {
@@ -144,7 +149,7 @@ impl<'a> Live<'a> {
         {
             return Ok(page);
         }
-        let mut probe = Probe::dial(&self.member.address, self.cluster, self.patience).await?;
+        let mut probe = Probe::find(self.cluster, self.member, self.patience).await?;
         let page = probe.page(self.next).await?;
         self.probe = Ok(probe);
         Ok(page)

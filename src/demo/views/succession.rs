@@ -58,6 +58,8 @@ mod tests {
             digest: Digest { slot: Slot(0), hash: 0 },
             trimmed: Slot(0),
             transfer: None,
+            votes: true,
+            stores: Vec::new(),
         })
     }
 
