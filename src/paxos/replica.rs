@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::acceptor::Acceptor;
 use super::ballot::{Ballot, Incarnation, NodeId, Slot};
 use super::command::{Request, RequestNumber};
+use super::concord::Concord;
 use super::config::Config;
 use super::durable::{AcceptorState, Effects, Record};
 use super::election::Election;
@@ -70,7 +71,7 @@ pub struct Replica {
     pub(super) now: u64,
     /// Every slot below is applied by the node around the core.
     pub(super) applied: Slot,
-    pub(super) digest: Option<Digest>,
+    pub(super) concord: Concord,
     steps: u64,
     /// Whether anything was recorded since the last flush: then the mark rides along.
     recorded: bool,
@@ -88,7 +89,7 @@ impl Replica {
             acceptor: Acceptor { state },
             office: Office::None,
             now: 0,
-            digest: None,
+            concord: Concord::default(),
             steps: 0,
             recorded: false,
             mark_due: 0,
@@ -117,13 +118,19 @@ impl Replica {
         fx
     }
 
-    /// The node around the core has applied every slot below `applied`.
-    pub fn note_applied(&mut self, applied: Slot, digest: Option<Digest>) {
+    /// The node around the core has applied every slot below `applied`, and passed these
+    /// checkpoints.
+    pub fn note_applied(&mut self, applied: Slot, passed: impl IntoIterator<Item = Digest>) {
         self.applied = applied;
-        self.digest = digest;
+        passed.into_iter().for_each(|digest| self.concord.note(digest));
         if let Some(intake) = self.office.intake_mut() {
             intake.note_applied(applied);
         }
+    }
+
+    /// A state of others has taken the place of what the node around the core had applied.
+    pub fn note_replaced(&mut self) {
+        self.concord.restart();
     }
 
     /// What this replica's future depends on, as text, where time is no event: equal texts go on
@@ -138,7 +145,7 @@ impl Replica {
             office,
             now,
             applied,
-            digest: _, // rides on heartbeats
+            concord: _, // rides on heartbeats
             steps: _,
             recorded,
             mark_due: _,
@@ -207,6 +214,7 @@ impl Replica {
             self.step_down(fx);
         }
         self.election.hear(&self.config, ballot, self.now);
+        self.concord.hear_all(&self.config, &heartbeat.digests);
         self.on_watermark(ballot, heartbeat.watermark, fx);
         self.learner.on_hint(from, heartbeat.decided);
         let echo = Echo {
@@ -214,7 +222,7 @@ impl Replica {
             round: heartbeat.round,
             decided: self.learner.decided(),
             incarnation: self.config.incarnation,
-            digest: self.digest,
+            digest: self.concord.newest(),
         };
         fx.send_early(from, echo);
         self.ask(Some(from), fx);
@@ -279,6 +287,7 @@ impl Replica {
             self.acceptor.raise_mark(self.learner.decided(), fx);
         }
         self.recorded = false;
+        self.judge(fx);
     }
 
     fn on_propose(&mut self, request: Request, applied: RequestNumber, fx: &mut Effects) {

@@ -15,7 +15,7 @@ use super::jobs::{Job, Waiting};
 use super::keeper;
 use super::line::Line;
 use crate::node::{self, Event, Node, Output};
-use crate::paxos::{Ballot, ClientId, NodeId, Tenure, Wal};
+use crate::paxos::{Ballot, ClientId, Difference, NodeId, Tenure, Wal};
 use crate::rsm::StateMachine;
 use crate::transport::outgoing::Outgoing;
 use crate::wire::client::{FromNode, Order, Role};
@@ -220,6 +220,10 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
                     self.keeper.hand_in(draft);
                     continue;
                 }
+                Output::Differs(difference) => {
+                    log_difference(&difference);
+                    continue;
+                }
                 Output::Answer { id, result } => {
                     if let Some((id, reply)) = self.queries.remove(&id) {
                         reply.tell(FromNode::Answer { id, result });
@@ -304,5 +308,19 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
             *held = progress;
             changed
         });
+    }
+}
+
+/// Says in the log, loudly, that another node has gone astray.
+fn log_difference(difference: &Difference) {
+    for (NodeId(node), _) in &difference.others {
+        tracing::warn!(
+            node,
+            from = difference.from.0,
+            to = difference.to.0,
+            "the state of node {node} is not that of this one and a majority ({difference}): what \
+             it answers may be wrong, and it is to stop by itself; `indelible verify` shows the \
+             first line that differs"
+        );
     }
 }

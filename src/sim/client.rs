@@ -111,7 +111,7 @@ impl Client {
                     history.answer(op, now, seen.slots, seen);
                 }
             }
-            Output::Rejected(..) | Output::Queued(..) | Output::Draft(_) => (),
+            Output::Rejected(..) | Output::Queued(..) | Output::Draft(_) | Output::Differs(_) => (),
         }
     }
 

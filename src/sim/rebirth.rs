@@ -62,6 +62,7 @@ impl World {
                 snapshot_slots,
                 margin_slots: self.rng.u64(0..=self.weather.margin_slots),
                 chunk_bytes: self.weather.chunk_bytes as usize,
+                ..Pace::NEVER
             },
         };
         let shelf = &self.machine(node).shelf;

@@ -302,7 +302,7 @@ impl World {
                 | Output::Rejected(client, _, _)
                 | Output::Reply { client, .. } => client.0 as usize,
                 Output::Answer { id, .. } => (*id as usize) % self.clients.len(),
-                Output::Draft(_) => continue,
+                Output::Draft(_) | Output::Differs(_) => continue,
             };
             if let Some(delay) = self.net.client_delay(&mut self.rng)
                 && client < self.clients.len()
