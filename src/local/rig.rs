@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -236,6 +237,11 @@ impl Rig {
     /// Whether a node's process runs, or is stopped but not dead.
     pub fn is_alive(&mut self, node: NodeId) -> bool {
         self.process(node).is_some_and(Process::is_alive)
+    }
+
+    /// How a node ended, if it has.
+    pub fn ended(&mut self, node: NodeId) -> Option<ExitStatus> {
+        self.process(node)?.ended()
     }
 
     /// The nodes that are alive, ascending.

@@ -33,9 +33,9 @@ pub enum Error<E> {
     /// What this node applied led to something else than with the others.
     #[error(
         "this node stops: its state is not that of a majority ({0}). What it answered since may be \
-         wrong; `indelible verify` shows the first line that differs. Start it again: it replays \
-         its snapshot and its log. If it stops again, that snapshot holds the wrong state, too: \
-         replace the node, and report it"
+         wrong: compare what it executed with the others (`indelible verify`). Started again, it \
+         replays its snapshot and its log; if it stops again, the snapshot holds the wrong state, \
+         too: replace the node. Report it, for it is a bug or bad memory"
     )]
     Differs(Box<Difference>),
 }

@@ -51,6 +51,8 @@ pub(super) struct Concord {
     own: VecDeque<Digest>,
     /// What each other node told last.
     told: BTreeMap<NodeId, Digest>,
+    /// What each told of a checkpoint that this node has not come to.
+    ahead: BTreeMap<NodeId, Digest>,
     /// The highest checkpoint at which each was the same.
     same: BTreeMap<NodeId, Slot>,
     /// Who was named as different since it was the same.
@@ -89,6 +91,8 @@ impl Concord {
         if self.own.len() > CHECKPOINTS_KEPT {
             self.own.pop_front();
         }
+        let reached = self.ahead.extract_if(.., |_, told| told.slot <= own.slot);
+        self.told.extend(reached.filter(|(_, told)| told.slot == own.slot));
     }
 
     /// Another state took the place of this one.
@@ -112,14 +116,15 @@ impl Concord {
 
     /// The leader told what it knows of all.
     pub(super) fn hear_all(&mut self, config: &Config, told: &[(NodeId, Digest)]) {
-        let others = told.iter().filter(|(node, _)| {
-            node.0 < config.members && *node != config.node // of itself it knows better
-        });
-        self.told = others.copied().collect();
+        let newest = self.own.back().map(|own| own.slot);
+        let of_others = |node: NodeId| node.0 < config.members && node != config.node;
+        let others = told.iter().copied().filter(|(node, _)| of_others(*node));
+        (self.ahead, self.told) = others.partition(|(_, told)| Some(told.slot) > newest);
     }
 
     /// What a leader knows of all but the receiver: at the checkpoint that the receiver told, if it
-    /// has that itself, so that the receiver can compare whatever it lags behind.
+    /// has that itself, so that the receiver can compare whatever it lags behind. And its newest,
+    /// for the receiver to compare when it comes there: the leader may have stopped by then.
     pub(super) fn all_for(&self, me: NodeId, receiver: NodeId) -> Vec<(NodeId, Digest)> {
         let told = self.told.get(&receiver).and_then(|told| self.at(told.slot));
         let Some(own) = told.or(self.newest()) else { return Vec::new() };
@@ -128,7 +133,9 @@ impl Concord {
             let is_same = self.is_same(*told) == Some(true) && told.slot >= own.slot;
             (*node, if is_same { own } else { *told })
         });
-        [(me, own)].into_iter().chain(others).collect()
+        let newest = self.newest().filter(|newest| newest.slot > own.slot);
+        let newest = newest.map(|newest| (me, newest));
+        [(me, own)].into_iter().chain(others).chain(newest).collect()
     }
 
     fn at(&self, slot: Slot) -> Option<Digest> {
@@ -373,25 +380,36 @@ mod tests {
         );
     }
 
-    /// Bugs that turn it red: a follower that is told of a checkpoint that it has not come to, or
-    /// has forgotten.
+    /// Bugs that turn it red: a follower that is told nothing of where it is; one that forgets what
+    /// it has not come to, or compares it with something else.
     #[test]
     fn a_follower_is_told_what_holds_where_it_is() {
         let leader = concord(&[10, 20, 30], "10:1 30:1 20:2 -");
         let told = |node| leader.all_for(NodeId(0), NodeId(node));
-        let all = |told: [(u16, (u64, u64)); 3]| told.map(|(node, it)| (NodeId(node), digest(it)));
-        assert_eq!(told(1), all([(0, (10, 1)), (2, (10, 1)), (3, (20, 2))]));
-        assert_eq!(told(2), all([(0, (30, 1)), (1, (10, 1)), (3, (20, 2))]));
-        assert_eq!(told(3), all([(0, (20, 1)), (1, (10, 1)), (2, (20, 1))]));
-        assert_eq!(told(4).first(), Some(&(NodeId(0), digest((30, 1)))), "the newest");
+        let all = |told: &[(u16, u64, u64)]| {
+            let one =
+                |(node, slot, hash): &(u16, u64, u64)| (NodeId(*node), digest((*slot, *hash)));
+            told.iter().map(one).collect::<Vec<_>>()
+        };
+        assert_eq!(told(1), all(&[(0, 10, 1), (2, 10, 1), (3, 20, 2), (0, 30, 1)]));
+        assert_eq!(told(2), all(&[(0, 30, 1), (1, 10, 1), (3, 20, 2)]));
+        assert_eq!(told(3), all(&[(0, 20, 1), (1, 10, 1), (2, 20, 1), (0, 30, 1)]));
+        assert_eq!(told(4), all(&[(0, 30, 1), (1, 10, 1), (2, 30, 1), (3, 20, 2)]), "its newest");
 
+        let config = Config { node: NodeId(1), ..config(4) };
         let mut follower = concord(&[10], "-");
-        follower.hear_all(&config(3), &[told(1), vec![(NodeId(7), digest((10, 2)))]].concat());
-        assert_eq!(
-            follower.alike(Slot(10)).collect::<Vec<_>>(),
-            [NodeId(2)],
-            "members, not itself"
-        );
+        let stray = all(&[(1, 10, 2), (7, 10, 2)]);
+        follower.hear_all(&config, &[told(1), stray].concat());
+        let known = |it: &Concord| {
+            let slots = it.told.iter().map(|(node, told)| (node.0, told.slot.0));
+            slots.collect::<Vec<_>>()
+        };
+        assert_eq!(known(&follower), [(0, 10), (2, 10)], "members, not itself");
+        follower.note(digest((20, 1)));
+        assert_eq!(known(&follower), [(0, 10), (2, 10), (3, 20)]);
+        assert_eq!(follower.differing().map(|(node, _)| node.0).collect::<Vec<_>>(), [3]);
+        follower.note(digest((30, 1)));
+        assert_eq!(known(&follower), [(0, 30), (2, 10), (3, 20)]);
     }
 
     /// Bugs that turn it red: a state that was replaced is still compared; no bound.

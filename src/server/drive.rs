@@ -318,9 +318,8 @@ fn log_difference(difference: &Difference) {
             node,
             from = difference.from.0,
             to = difference.to.0,
-            "the state of node {node} is not that of this one and a majority ({difference}): what \
-             it answers may be wrong, and it is to stop by itself; `indelible verify` shows the \
-             first line that differs"
+            "the state of node {node} is not that of this one and a majority ({difference}). What \
+             it answers may be wrong; it is to stop by itself"
         );
     }
 }
