@@ -12,6 +12,7 @@
 mod bad_input;
 mod cases;
 mod chat;
+mod corrupt;
 mod ending;
 mod growth;
 mod history;
@@ -85,6 +86,7 @@ fn trials() -> Vec<Trial> {
         bad_input::trials(),
         cases::trials(),
         chat::trials(),
+        corrupt::trials(),
         growth::trials(),
         hosts::trials(),
         kills::trials(),
