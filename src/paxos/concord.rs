@@ -57,8 +57,10 @@ pub(super) struct Concord {
     same: BTreeMap<NodeId, Slot>,
     /// Who was named as different since it was the same.
     named: BTreeSet<NodeId>,
-    /// Ticks for which it has been open whether a majority is with this node.
-    waited: u64,
+    /// Whether anything was told, or passed, that was not judged yet.
+    is_stirred: bool,
+    /// While it is open whether a majority is with this node: for how many ticks.
+    waited: Option<u64>,
     judged_at: u64,
     is_over: bool,
 }
@@ -93,6 +95,7 @@ impl Concord {
         }
         let reached = self.ahead.extract_if(.., |_, told| told.slot <= own.slot);
         self.told.extend(reached.filter(|(_, told)| told.slot == own.slot));
+        self.is_stirred = true;
     }
 
     /// Another state took the place of this one.
@@ -108,10 +111,11 @@ impl Concord {
 
     /// A node told its newest checkpoint, or that it has none.
     pub(super) fn hear(&mut self, from: NodeId, told: Option<Digest>) {
-        match told {
+        let before = match told {
             Some(told) => self.told.insert(from, told),
             None => self.told.remove(&from),
         };
+        self.is_stirred |= before != told;
     }
 
     /// The leader told what it knows of all.
@@ -119,7 +123,9 @@ impl Concord {
         let newest = self.own.back().map(|own| own.slot);
         let of_others = |node: NodeId| node.0 < config.members && node != config.node;
         let others = told.iter().copied().filter(|(node, _)| of_others(*node));
-        (self.ahead, self.told) = others.partition(|(_, told)| Some(told.slot) > newest);
+        let (ahead, told) = others.partition(|(_, told)| Some(told.slot) > newest);
+        self.is_stirred |= self.told != told;
+        (self.ahead, self.told) = (ahead, told);
     }
 
     /// What a leader knows of all but the receiver: at the checkpoint that the receiver told, if it
@@ -183,8 +189,8 @@ impl Concord {
         // What passed at one go, while this node stood still, is no time in which it listened.
         let passed = (now - self.judged_at).min(config.timing.heartbeat_ticks);
         self.judged_at = now;
-        if self.told.is_empty() || self.is_over {
-            self.waited = 0;
+        let is_due = std::mem::take(&mut self.is_stirred) || self.waited.is_some();
+        if !is_due || self.is_over {
             return Vec::new();
         }
         for node in self.alike(Slot(0)).collect::<Vec<_>>() {
@@ -194,10 +200,11 @@ impl Concord {
             self.named.remove(&node);
         }
         let standing = self.standing(config);
-        self.waited = if standing == Standing::Open { self.waited + passed } else { 0 };
+        let waited = self.waited.map_or(0, |waited| waited + passed);
+        self.waited = (standing == Standing::Open).then_some(waited);
         match standing {
             Standing::Alike => Vec::new(),
-            Standing::Open if self.waited <= config.timing.election_ticks * PATIENCE_ELECTIONS => {
+            Standing::Open if waited <= config.timing.election_ticks * PATIENCE_ELECTIONS => {
                 self.name(config)
             }
             Standing::Right => self.name(config),
