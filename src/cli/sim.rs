@@ -188,7 +188,7 @@ fn summary(findings: &Findings, seconds: f64) -> String {
     format!(
         "{} runs in {seconds:.1} s ({:.0}/s), {} events, {:.1} simulated hours; {} decided, {} \
          answered, {} reads; {} crashes, {} disks refused, {} clusters lost for good, {} trims, {} \
-         snapshots installed, {} histories not searched; trace {:016x}",
+         snapshots installed, {} gone astray and stopped, {} histories not searched; trace {:016x}",
         total.runs,
         total.runs as f64 / seconds,
         sum.events,
@@ -201,6 +201,7 @@ fn summary(findings: &Findings, seconds: f64) -> String {
         total.lost,
         sum.trims,
         sum.installs,
+        sum.stopped,
         sum.unjudged,
         sum.trace,
     )
@@ -220,6 +221,7 @@ fn as_json(findings: &Findings, seconds: f64) -> String {
         "refused": sum.refused,
         "trims": sum.trims,
         "installs": sum.installs,
+        "stopped": sum.stopped,
         "lost": total.lost,
         "unjudged": sum.unjudged,
         "trace": format!("{:016x}", sum.trace),

@@ -2,6 +2,7 @@
 
 use super::history::History;
 use super::linear::Verdict;
+use super::machine::Running;
 use super::room::Seen;
 use super::world::{Report, World};
 use crate::paxos::{Command, NodeId, Slot};
@@ -42,8 +43,7 @@ impl World {
             self.restart(node);
             self.pause(node, 0);
         }
-        let quorum = self.machines.len() / 2 + 1;
-        if self.machines.iter().filter(|machine| machine.gone.is_none()).count() < quorum {
+        if self.is_lost() {
             self.report.lost = true;
             return;
         }
@@ -56,6 +56,11 @@ impl World {
         let last = end + chunks * (2 + self.weather.election_ticks / 2);
         while !self.is_well() {
             self.next();
+            // Those whose snapshots are wrong do not come back, either.
+            if self.is_lost() {
+                self.report.lost = true;
+                return;
+            }
             if self.is_transferring() {
                 end = end.max(last.min(self.now + patience));
             }
@@ -67,23 +72,40 @@ impl World {
         }
     }
 
+    /// Whether there is no quorum of nodes that can come back.
+    fn is_lost(&self) -> bool {
+        let quorum = self.machines.len() / 2 + 1;
+        self.machines.iter().filter(|machine| machine.gone.is_none()).count() < quorum
+    }
+
     /// Whether a node gets a snapshot from another.
     fn is_transferring(&self) -> bool {
         let mut nodes = self.machines.iter().filter_map(|machine| machine.node.as_ref());
         nodes.any(|node| node.transfer().is_some())
     }
 
-    /// Everything is answered, and every node that can be has the same and has applied it.
+    /// Everything is answered, and every node that can be has the same and has applied it. Whoever
+    /// has gone astray has stopped, unless there is no telling yet.
     fn is_well(&self) -> bool {
         let mut nodes = self.machines.iter().filter(|machine| machine.gone.is_none());
-        let digest = nodes.clone().find_map(|machine| machine.node.as_ref());
-        let Some(digest) = digest.map(|node| node.executor().digest()) else { return false };
+        let digest = self.right_nodes().next().map(|node| node.executor().digest());
+        let Some(digest) = digest else { return false };
         self.clients.iter().all(super::client::Client::is_done)
             && nodes.all(|machine| {
-                machine.node.as_ref().is_some_and(|node| {
-                    node.executor().digest() == digest && node.replica().decided() == digest.slot
+                machine.node.as_ref().is_some_and(|node| match self.astray.is_wrong(machine.id) {
+                    true => node.replica().is_behind() || !self.astray.shows(node),
+                    false => {
+                        let decided = node.replica().decided();
+                        node.executor().digest() == digest && decided == digest.slot
+                    }
                 })
             })
+    }
+
+    /// The nodes that run and have not gone astray.
+    fn right_nodes(&self) -> impl Iterator<Item = &Running> {
+        let nodes = self.machines.iter().filter(|machine| !self.astray.is_wrong(machine.id));
+        nodes.filter_map(|machine| machine.node.as_ref())
     }
 
     /// Who waits for whom, for a person.
@@ -135,7 +157,7 @@ impl World {
     }
 
     fn archives_are_equal(&self) {
-        let mut nodes = self.machines.iter().filter_map(|machine| machine.node.as_ref());
+        let mut nodes = self.right_nodes();
         let Some(first) = nodes.next() else { return };
         for node in nodes {
             let (one, other) = (first.executor().archive(), node.executor().archive());

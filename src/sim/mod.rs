@@ -2,7 +2,7 @@
 //!
 //! [`run`](fn@run) builds a world of real [`Node`](crate::node::Node)s, with links, disks, clocks
 //! and clients that fail (`faults`, `net`, `disk`), each seed in its own way (`weather`). After
-//! every event the invariants are checked (`checks`); at the end the faults stop, and in bounded
+//! every event the invariants are checked (`checks`, `astray`); at the end the faults stop, and in bounded
 //! time everything outstanding must be decided and known to all (`ending`). What clients saw is
 //! judged twice: in the order of the slots ([`witness`]), and without them ([`linear`]).
 //!
@@ -12,6 +12,7 @@
 //! **Architecture invariant:** no clock, no thread, no disk, no socket, no hash map; the same seed
 //! is the same run, for ever.
 
+mod astray;
 mod checks;
 mod claims;
 mod client;

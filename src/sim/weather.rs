@@ -35,6 +35,8 @@ pub struct Weather {
     pub margin_slots: u64,
     /// Bytes in a chunk of a transfer.
     pub chunk_bytes: u64,
+    /// States are compared each time so many slots are applied.
+    pub checkpoint_slots: u64,
 }
 
 /// Who asks for what.
@@ -107,6 +109,8 @@ pub struct Process {
     pub jump_ticks: u64,
     /// The mean time between clocks that stand still.
     pub stop_ticks: u64,
+    /// The share of starts, of a minority, soon after which a bit flips in the state machine.
+    pub flips: f64,
 }
 
 /// What happens to disks.
@@ -149,6 +153,8 @@ impl Weather {
         let drawn = *rng.choice(&SIZES).expect("there are sizes");
         let election_ticks = 16 << rng.u64(0..8);
         let storms = if seed % LONG_EVERY == LONG_EVERY - 1 { LONG_TIMES } else { 1 };
+        // Drawn apart, so that all else is as it would be without.
+        let other = &mut Rng::with_seed(seed ^ 0xB175);
         let rng = &mut rng;
         Weather {
             members: members.unwrap_or(drawn),
@@ -156,11 +162,12 @@ impl Weather {
             storm_ticks: election_ticks * STORM_ELECTIONS * storms,
             load: Load::draw(rng, election_ticks),
             network: Network::draw(rng, election_ticks),
-            process: Process::draw(rng, election_ticks),
+            process: Process { flips: flips(other), ..Process::draw(rng, election_ticks) },
             disk: Disk::draw(rng, election_ticks),
             snapshot_slots: if rng.u8(0..4) == 0 { 0 } else { length(rng, 50) },
             margin_slots: length(rng, 50),
             chunk_bytes: length(rng, 4096),
+            checkpoint_slots: length(other, 32),
         }
     }
 
@@ -204,6 +211,7 @@ impl Weather {
                 drift: false,
                 jump_ticks: 0,
                 stop_ticks: 0,
+                flips: 0.0,
             },
             disk: Disk {
                 power: 0.0,
@@ -218,6 +226,7 @@ impl Weather {
             snapshot_slots: 0,
             margin_slots: 0,
             chunk_bytes: 1,
+            checkpoint_slots: 8,
         }
     }
 }
@@ -236,6 +245,11 @@ fn mean(rng: &mut Rng, scale: u64) -> u64 {
 /// A length of up to so many ticks, over two orders of magnitude.
 fn length(rng: &mut Rng, most: u64) -> u64 {
     1 + (most as f64 * 10f64.powf(-2.0 * rng.f64())) as u64
+}
+
+/// The share of starts after which a bit flips: none, fifteen times in sixteen.
+fn flips(rng: &mut Rng) -> f64 {
+    if rng.u8(0..16) == 0 { 0.3 + 0.7 * rng.f64() } else { 0.0 }
 }
 
 /// Up to three of the first slots; none, seven times in eight.
@@ -292,6 +306,7 @@ impl Process {
             drift: rng.u8(0..4) == 0,
             jump_ticks: if rng.u8(0..4) == 0 { mean(rng, election_ticks * 8) } else { 0 },
             stop_ticks: mean(rng, election_ticks * 8),
+            flips: 0.0,
         }
     }
 }

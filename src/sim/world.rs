@@ -2,6 +2,7 @@
 
 use fastrand::Rng;
 
+use super::astray::{self, Astray};
 use super::checks::Checks;
 use super::client::Client;
 use super::disk::Disk;
@@ -40,6 +41,8 @@ pub struct Report {
     pub trims: u64,
     /// Snapshots of others that took the place of a log.
     pub installs: u64,
+    /// Nodes that stopped because their state was not that of the others.
+    pub stopped: u64,
     /// Whether more disks were lost than the cluster can bear: then nothing need be decided.
     pub lost: bool,
     /// Histories that were not searched for an order: too much of them was concurrent.
@@ -60,6 +63,7 @@ pub(super) struct World {
     pub(super) kept: Kept,
     pub(super) history: History<Seen>,
     pub(super) checks: Checks,
+    pub(super) astray: Astray,
     pub(super) trace: Trace,
     /// Whether faults happen.
     pub(super) faults: bool,
@@ -114,6 +118,7 @@ impl World {
             queue: Queue::default(),
             history: History::new(),
             checks: Checks::new(members.into()),
+            astray: Astray::new(seed, &weather),
             trace: Trace::new(seed, sink),
             faults: true,
             report: Report::default(),
@@ -158,6 +163,7 @@ impl World {
             Happening::Deliver(envelope) => self.arrive(envelope.to, Event::Message(*envelope)),
             Happening::Ask(node, event) => self.arrive(node, *event),
             Happening::Answer(client, output) => self.answered(client, &output),
+            Happening::Misled(client, output) => self.clients[client].on_misled(&output),
             Happening::Tick(node) => self.tick(node),
             Happening::Wake(node) => self.wake(node),
             Happening::Keep(node) => {
@@ -241,6 +247,7 @@ impl World {
             }
         }
         let Some(running) = self.machines[index].node.as_mut() else { return };
+        let told = self.astray.overhear(running, &events);
         let (checks, disks) = (&mut self.checks, &self.disks);
         let passed = Vec::new();
         let mut gate = Gate { now: self.now, from: &disks[index], disks, checks, passed };
@@ -248,24 +255,29 @@ impl World {
         let passed = gate.passed;
         self.checks.committed(&self.disks[index]);
         let busy = self.disks[index].take_busy();
-        let is_alive = outcome.is_ok();
-        if let Ok(outputs) = outcome {
-            self.checks.after(running);
-            let applied = running.applied();
-            for output in &outputs {
-                if let Output::Answer { id, result: Ok(_) } = output {
-                    self.checks.answers(node, *id, applied);
+        let mut ends = None;
+        match outcome {
+            Err(error) => ends = Some(error),
+            Ok(outputs) => {
+                self.checks.after(running);
+                self.astray.after(running, &self.checks);
+                self.astray.goes_on(running, &told);
+                let applied = running.applied();
+                for output in &outputs {
+                    if let Output::Answer { id, result: Ok(_) } = output {
+                        self.checks.answers(node, *id, applied);
+                    }
                 }
+                self.reply(node, busy, outputs);
             }
-            self.reply(node, busy, outputs);
         }
         for (departs, envelope) in passed {
             self.post(departs, envelope);
         }
-        if !is_alive {
-            self.crash(node, "a commit fails");
-        } else if busy > 0 {
-            self.pause(node, busy);
+        match ends {
+            Some(error) => self.end(node, &error),
+            None if busy > 0 => self.pause(node, busy),
+            None => (),
         }
     }
 
@@ -276,6 +288,11 @@ impl World {
         }
         let arrivals = self.net.route(&mut self.rng, departs, &envelope);
         if arrivals.is_empty() {
+            return;
+        }
+        // A wrong snapshot that is handed on makes others wrong, and nobody could tell.
+        let is_snapshot = matches!(envelope.message, Message::Transfer(_));
+        if is_snapshot && self.astray.is_wrong(envelope.from) {
             return;
         }
         if matches!(envelope.message, Message::Prepare(_) | Message::CatchUpAsk(_)) {
@@ -307,7 +324,10 @@ impl World {
             if let Some(delay) = self.net.client_delay(&mut self.rng)
                 && client < self.clients.len()
             {
-                self.plan(busy + delay, Happening::Answer(client, Box::new(output)));
+                let output = Box::new(output);
+                let is_told = !self.astray.is_wrong(node) || !astray::tells_a_state(&output);
+                let answer = if is_told { Happening::Answer } else { Happening::Misled };
+                self.plan(busy + delay, answer(client, output));
             }
         }
     }
