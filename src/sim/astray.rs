@@ -1,4 +1,4 @@
-//! What every node's state ought to be, and who has gone astray because a bit flipped in its memory.
+//! What every node's state ought to be, and who has gone astray: a bit flipped in its memory.
 //!
 //! The log is applied once more, here, by an executor that no fault touches. A node must be in the
 //! state that this one was in at its slot (R3), unless it is one of the few in whose memory bits
