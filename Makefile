@@ -55,7 +55,7 @@ sim: build
 		$(if $(NODES),--nodes $(NODES))
 
 # Plants the bugs of tests/sabotage one at a time, in a copy: the simulator must find each. All take
-# half an hour on two cores; some, by how their names begin: make sabotage PATCHES="07 12".
+# half an hour on two cores; some, by how their names begin: make sabotage PATCHES="007 012".
 sabotage:
 	@CARGO="$(CARGO)" tests/sabotage/run $(PATCHES)
 

@@ -20,6 +20,7 @@ Exit statuses:
   64  the command line is wrong
   66  a store or file is missing
   69  no quorum, no answer, or the port is taken
+  70  a node's state is not that of the others; or what should not happen
   73  a store exists already
   74  the disk failed, is full, or a store is damaged
   75  busy: a store is in use
@@ -165,6 +166,7 @@ impl From<node::Error<wal::Error>> for Failure {
             node::Error::NoSnapshot(_) | node::Error::Forgot { .. } => {
                 Failure::new(Status::Disk, error)
             }
+            node::Error::Differs(_) => Failure::new(Status::Internal, error),
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::cluster::{Cluster, is_address};
 use crate::local::tied;
 use crate::node::{Pace, Storage};
 use crate::paxos::{Incarnation, NodeId, Slot};
+use crate::rsm::{Flip, Flipped};
 use crate::server;
 use crate::services::chat::{self, Chat};
 use crate::wal::{Identity, Options, Store};
@@ -100,6 +101,10 @@ pub(super) struct RunArgs {
     /// order. It stays empty until that primary dies; the next one fills it. Once for each
     #[arg(long, env = "INDELIBLE_SKIP_SLOT", value_name = "SLOT", value_delimiter = ',')]
     skip_slot: Vec<u64>,
+    /// Flip a bit of what this slot's command does, in memory only: a fault to order
+    #[arg(long, env = "INDELIBLE_CORRUPT_AT", value_name = "SLOT", hide = true)]
+    #[arg(requires = "allow_faults")]
+    corrupt_at: Option<u64>,
     #[command(flatten)]
     lossy: LossArgs,
     /// End at once when this process, which holds our standard input, ends
@@ -180,6 +185,8 @@ pub(super) fn serve(
         took_ms = recovery.took.as_millis() as u64,
         "recovered"
     );
+    // Each node has a bit of its own, so that no two go astray together.
+    let flip = args.corrupt_at.map(|at| Flip { at: Slot(at), bit: (node.0 % 8) as u8 });
     let incarnation = storage.wal.identity().incarnation;
     let log_file = args.log_file.map(|path| (path, chat::logged as server::LineOf));
     let options = server::Options {
@@ -198,7 +205,7 @@ pub(super) fn serve(
     };
     super::runtime()?.block_on(async {
         let stop = stopped().map_err(|error| Failure::system(&error))?;
-        Ok(server::run(cluster, options, storage, Chat, stop).await?)
+        Ok(server::run(cluster, options, storage, Flipped::new(Chat, flip), stop).await?)
     })
 }
 

@@ -189,7 +189,7 @@ fn summary(findings: &Findings, seconds: f64) -> String {
         "{} runs in {seconds:.1} s ({:.0}/s), {} events, {:.1} simulated hours; {} decided, {} \
          answered, {} reads; {} crashes, {} disks refused, {} mended, {} stores replaced, {} came \
          to vote, {} rolled back and found out, {} clusters lost for good, {} trims, {} snapshots \
-         installed, {} histories not searched; trace {:016x}",
+         installed, {} gone astray and stopped, {} histories not searched; trace {:016x}",
         total.runs,
         total.runs as f64 / seconds,
         sum.events,
@@ -206,6 +206,7 @@ fn summary(findings: &Findings, seconds: f64) -> String {
         total.lost,
         sum.trims,
         sum.installs,
+        sum.stopped,
         sum.unjudged,
         sum.trace,
     )
@@ -229,6 +230,7 @@ fn as_json(findings: &Findings, seconds: f64) -> String {
         "found_out": sum.found_out,
         "trims": sum.trims,
         "installs": sum.installs,
+        "stopped": sum.stopped,
         "lost": total.lost,
         "unjudged": sum.unjudged,
         "trace": format!("{:016x}", sum.trace),

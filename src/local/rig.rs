@@ -266,15 +266,15 @@ impl Rig {
         self.process(node).is_some_and(Process::is_alive)
     }
 
+    /// How a node ended, if it has.
+    pub fn ended(&mut self, node: NodeId) -> Option<ExitStatus> {
+        self.process(node)?.ended()
+    }
+
     /// The nodes that are alive, ascending.
     pub fn alive(&mut self) -> Vec<NodeId> {
         let ids = self.ids();
         ids.into_iter().filter(|node| self.is_alive(*node)).collect()
-    }
-
-    /// How a node's process ended, if it has.
-    pub fn ended(&mut self, node: NodeId) -> Option<ExitStatus> {
-        self.process(node)?.ended()
     }
 
     /// Whether more than half of the nodes are alive.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::keeping::Draft;
-use crate::paxos::{ClientId, Envelope, NodeId, Request, RequestNumber, Slot};
+use crate::paxos::{ClientId, Difference, Envelope, NodeId, Request, RequestNumber, Slot};
 use crate::rsm::Kept;
 use crate::wire::client::{self, Refusal};
 
@@ -36,7 +36,7 @@ pub enum Event {
     Kept(Slot, Option<Kept>),
 }
 
-/// What a node has to say to its clients.
+/// What a node has to say to its clients, its keeper and its operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// The request waits here, at the leader, or was proposed already.
@@ -67,4 +67,6 @@ pub enum Output {
     Moved(NodeId, Bytes),
     /// This node's store, which took the place of a lost one, votes from now on.
     Rejoined,
+    /// The state of another node is not that of this one and a majority.
+    Differs(Difference),
 }

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use super::transfer::{self, Arrived, Offered, Parcel, Transfer};
 use super::{Node, Output};
 use crate::paxos::{Command, Input, NodeId, Slot, Wal};
+use crate::rsm::executor::CHECKPOINT_SLOTS;
 use crate::rsm::{Extent, Kept, ShelfError, Snapshot, StateMachine};
 use crate::wire::{client, codec};
 
@@ -29,8 +30,8 @@ pub struct Draft {
     pub bytes: Bytes,
 }
 
-/// How often a node takes a snapshot, how much of its log it keeps below, and in what pieces others
-/// get it.
+/// How often a node takes a snapshot, how much of its log it keeps below, in what pieces others get
+/// it; and how often nodes compare what they came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     /// A snapshot is taken each time so many slots are applied.
@@ -39,6 +40,9 @@ pub struct Pace {
     pub margin_slots: u64,
     /// Bytes of a snapshot or an archive in one message to another node: a frame holds them.
     pub chunk_bytes: usize,
+    /// The state is compared with that of the others each time so many slots are applied. The same
+    /// on all nodes.
+    pub checkpoint_slots: u64,
 }
 
 /// What a node knows of its snapshots.
@@ -69,13 +73,17 @@ const PATIENCE_ELECTIONS: u64 = 2;
 
 impl Pace {
     /// No snapshots: the log holds everything.
-    pub const NEVER: Pace =
-        Pace { snapshot_slots: u64::MAX, margin_slots: 0, chunk_bytes: CHUNK_BYTES };
+    pub const NEVER: Pace = Pace {
+        snapshot_slots: u64::MAX,
+        margin_slots: 0,
+        chunk_bytes: CHUNK_BYTES,
+        checkpoint_slots: CHECKPOINT_SLOTS,
+    };
 }
 
 impl Default for Pace {
     fn default() -> Pace {
-        Pace { snapshot_slots: 10_000, margin_slots: 10_000, chunk_bytes: CHUNK_BYTES }
+        Pace { snapshot_slots: 10_000, margin_slots: 10_000, ..Pace::NEVER }
     }
 }
 
@@ -159,6 +167,7 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         let arrived = &mut self.keeping.arrived;
         if let Some(Arrived { snapshot, .. }) = arrived.take_if(|it| it.snapshot.applied == slot) {
             self.executor.restore(&snapshot);
+            self.replica.note_replaced();
             self.first.push(Input::Install(snapshot.applied));
             let held = std::mem::take(&mut self.keeping.held);
             for (slot, command) in held.into_iter().filter(|(slot, _)| *slot >= snapshot.applied) {

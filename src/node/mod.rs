@@ -73,13 +73,13 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
     ) -> Result<Node<W, M>, Error<W::Error>> {
         let state = wal.load().map_err(Error::Log)?;
         let pace = beside.pace;
-        let (executor, newest) = recover(&state, beside, machine)?;
+        let (mut executor, newest) = recover(&state, beside, machine)?;
         // A snapshot may be ahead of the mark, or of damage in the log: then it takes the place of
         // the log up to there.
         let snapshot = newest.as_ref().map(Offered::slot).filter(|slot| *slot > state.known());
         let first = snapshot.map(Input::Install).into_iter().collect();
         let mut replica = Replica::recover(config, state);
-        replica.note_applied(executor.applied(), executor.checkpoint());
+        replica.note_applied(executor.applied(), executor.take_checkpoints());
         let keeping = Keeping::new(pace, newest);
         let (persister, asked) = (Persister::new(wal), BTreeMap::new());
         Ok(Node { replica, persister, executor, asked, reads: 0, keeping, first })
@@ -90,7 +90,8 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
     ///
     /// # Errors
     ///
-    /// The log's or the archive's: final. The node must stop, and say nothing more.
+    /// The log's or the archive's, or that this node's state is not that of the others: final. The
+    /// node must stop, and say nothing more.
     pub fn handle(
         &mut self,
         events: impl IntoIterator<Item = Event>,
@@ -238,9 +239,12 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
                 Notice::Forgot { by, told, held } => {
                     return Err(Error::Forgot { node, by, told, held });
                 }
+                Notice::Differs(difference) => outputs.push(Output::Differs(difference)),
+                Notice::Stop(difference) => return Err(Error::Differs(Box::new(difference))),
             }
         }
-        self.replica.note_applied(self.executor.applied(), self.executor.checkpoint());
+        let passed = self.executor.take_checkpoints();
+        self.replica.note_applied(self.executor.applied(), passed);
         Ok(inputs)
     }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::keeping::Pace;
 use super::transfer::Offered;
-use crate::paxos::{AcceptorState, NodeId, Slot};
+use crate::paxos::{AcceptorState, Difference, NodeId, Slot};
 use crate::rsm::{
     Archive, Executor, Extent, MemoryShelf, Shelf, ShelfError, Snapshot, StateMachine,
 };
@@ -54,6 +54,14 @@ pub enum Error<E> {
         .0.0
     )]
     Replaced(NodeId),
+    /// What this node applied led to something else than with the others.
+    #[error(
+        "this node stops: its state is not that of a majority ({0}). What it answered since may be \
+         wrong: compare what it executed with the others (`indelible verify`). Started again, it \
+         replays its snapshot and its log; if it stops again, the snapshot holds the wrong state, \
+         too: replace the node. Report it, for it is a bug or bad memory"
+    )]
+    Differs(Box<Difference>),
 }
 
 /// What lies beside a log when a node starts. By default nothing, in memory.
@@ -92,7 +100,8 @@ pub(super) fn recover<M: StateMachine, E>(
     beside: Beside,
     machine: M,
 ) -> Result<(Executor<M>, Option<Offered>), Error<E>> {
-    let mut executor = Executor::on(machine, Archive::on(beside.shelf));
+    let mut executor = Executor::on(machine, Archive::on(beside.shelf))
+        .with_checkpoints(beside.pace.checkpoint_slots);
     let newest = beside.snapshots.into_iter().find_map(|(_, bytes)| {
         let snapshot = codec::decode::<Snapshot>(&bytes).ok()?;
         (snapshot.applied >= state.trimmed()).then_some((snapshot, bytes))

@@ -73,6 +73,10 @@ impl Mouth {
         Seal { incarnation: self.incarnation(), known: vec![(NodeId(9), Incarnation(u64::MAX))] }
     }
 
+    fn digest(&mut self) -> Digest {
+        Digest { slot: self.slot(), hash: self.rng.u64(0..3) / 2 }
+    }
+
     fn request(&mut self) -> Request {
         Request {
             client: ClientId(u128::from(self.rng.u8(0..3))),
@@ -118,8 +122,11 @@ impl Mouth {
             4 => Accepted { ballot, from: slot, up_to: decided, pledges, seal }.into(),
             5 => Resend { ballot }.into(),
             6 => Decide { ballot, watermark: slot }.into(),
-            7 => Heartbeat { ballot, round, watermark: slot, decided, digest: None }.into(),
-            8 => Echo { ballot, round, decided, seal, digest: None }.into(),
+            7 => {
+                let digests = (0..4).map(|node| (NodeId(node), self.digest())).collect();
+                Heartbeat { ballot, round, watermark: slot, decided, digests }.into()
+            }
+            8 => Echo { ballot, round, decided, seal, digest: Some(self.digest()) }.into(),
             9 => Canvass { round, decided }.into(),
             10 => CanvassAnswer { round, yes, promised, decided, seal }.into(),
             11 => CatchUpAsk { from: slot }.into(),
@@ -251,7 +258,8 @@ fn talk(seed: u64) -> bool {
             let own = released.take_loopback(ME);
             released.messages().iter().for_each(|said| mouth.hear(said));
             inputs = own.into_iter().map(Input::Message).collect();
-            replica.note_applied(replica.decided(), None);
+            let decided = replica.decided();
+            replica.note_applied(decided, Some(Digest { slot: decided, hash: 0 }));
             led |= replica.is_leading();
         }
     }

@@ -171,6 +171,7 @@ impl Replica {
         let Office::Lead(lead) = &mut self.office else { return };
         if admission == Admission::Known && echo.ballot == lead.ballot {
             lead.pulse.on_echo(from, echo.round, echo.seal.incarnation);
+            self.concord.hear(from, echo.digest);
         }
     }
 
@@ -204,10 +205,11 @@ impl Replica {
             round: lead.pulse.begin(self.now, self.config.timing.heartbeat_ticks),
             watermark: lead.commander.watermark(),
             decided: self.learner.decided(),
-            digest: self.digest,
+            digests: Vec::new(),
         };
         for peer in self.config.peers() {
-            fx.send_early(peer, heartbeat.clone());
+            let digests = self.concord.all_for(self.config.node, peer);
+            fx.send_early(peer, Heartbeat { digests, ..heartbeat.clone() });
         }
         self.tell_pledges(fx);
     }

@@ -144,14 +144,15 @@ pub struct Heartbeat {
     pub watermark: Slot,
     /// How far the leader has decided without a gap; whoever is behind asks for the rest.
     pub decided: Slot,
-    /// The rolling hash of the leader's state at its last checkpoint.
-    pub digest: Option<Digest>,
+    /// What the leader knows of the states of all but the receiver, itself included: at the
+    /// checkpoint that the receiver told last, as far as it can say that.
+    pub digests: Vec<(NodeId, Digest)>,
 }
 
-/// A rolling hash over everything applied below a slot.
+/// A hash over the state that everything applied below a slot led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Digest {
-    /// Everything below it is in the hash.
+    /// Everything below it is applied.
     pub slot: Slot,
     /// FNV-1a, 64 bits.
     pub hash: u64,
@@ -168,7 +169,7 @@ pub struct Echo {
     pub decided: Slot,
     /// Whose word it is.
     pub seal: Seal,
-    /// The rolling hash of the sender's state at its last checkpoint.
+    /// The hash of the sender's state at its last checkpoint.
     pub digest: Option<Digest>,
 }
 

@@ -10,6 +10,7 @@ pub mod ballot;
 mod campaigning;
 pub mod command;
 mod commander;
+pub mod concord;
 pub mod config;
 pub mod durable;
 mod election;
@@ -33,6 +34,7 @@ mod trimming;
 
 pub use ballot::{Ballot, Incarnation, NodeId, Slot};
 pub use command::{ClientId, Command, Request, RequestNumber};
+pub use concord::Difference;
 pub use config::{Config, Limits, Timing};
 pub use durable::{AcceptorState, Chain, Effects, Network, Persister, Record, Released, Wal};
 pub use message::*;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::ballot::{Incarnation, NodeId, Slot};
 use super::command::{ClientId, Command, RequestNumber};
+use super::concord::Difference;
 
 /// Names a read while it waits; the node chooses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +42,10 @@ pub enum Notice {
         /// How many there are.
         held: u64,
     },
+    /// A node's state is not that of this one, which has a majority with it.
+    Differs(Difference),
+    /// This node's state is not that of the others, or no majority has it: it must stop.
+    Stop(Difference),
 }
 
 /// Why a request or a read was not taken. Nothing happened: it may be sent again.

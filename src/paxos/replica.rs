@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::acceptor::Acceptor;
 use super::ballot::{Ballot, Incarnation, NodeId, Slot};
 use super::command::{Request, RequestNumber};
+use super::concord::Concord;
 use super::config::Config;
 use super::durable::{AcceptorState, Effects};
 use super::election::Election;
@@ -76,7 +77,7 @@ pub struct Replica {
     pub(super) now: u64,
     /// Every slot below is applied by the node around the core.
     pub(super) applied: Slot,
-    pub(super) digest: Option<Digest>,
+    pub(super) concord: Concord,
     steps: u64,
     /// Whether anything was recorded since the last flush: then the mark rides along.
     recorded: bool,
@@ -97,7 +98,7 @@ impl Replica {
             acceptor: Acceptor { state },
             office: Office::None,
             now: 0,
-            digest: None,
+            concord: Concord::default(),
             steps: 0,
             recorded: false,
             mark_due: 0,
@@ -133,13 +134,19 @@ impl Replica {
         fx
     }
 
-    /// The node around the core has applied every slot below `applied`.
-    pub fn note_applied(&mut self, applied: Slot, digest: Option<Digest>) {
+    /// The node around the core has applied every slot below `applied`, and passed these
+    /// checkpoints.
+    pub fn note_applied(&mut self, applied: Slot, passed: impl IntoIterator<Item = Digest>) {
         self.applied = applied;
-        self.digest = digest;
+        passed.into_iter().for_each(|digest| self.concord.note(digest));
         if let Some(intake) = self.office.intake_mut() {
             intake.note_applied(applied);
         }
+    }
+
+    /// A state of others has taken the place of what the node around the core had applied.
+    pub fn note_replaced(&mut self) {
+        self.concord.restart();
     }
 
     /// What this replica's future depends on, as text, where time is no event: equal texts go on
@@ -156,7 +163,7 @@ impl Replica {
             heard,
             now,
             applied,
-            digest: _, // rides on heartbeats
+            concord: _, // rides on heartbeats
             steps: _,
             recorded,
             mark_due: _,
@@ -234,6 +241,9 @@ impl Replica {
             return;
         }
         if !self.may_vote() {
+            if self.acceptor.promised() <= Some(ballot) {
+                self.concord.hear_all(&self.config, &heartbeat.digests);
+            }
             self.learner.on_hint(from, heartbeat.decided);
             self.ask(Some(from), fx);
             return;
@@ -245,6 +255,7 @@ impl Replica {
             self.step_down(fx);
         }
         self.election.hear(&self.config, ballot, self.now);
+        self.concord.hear_all(&self.config, &heartbeat.digests);
         self.on_watermark(ballot, heartbeat.watermark, fx);
         self.learner.on_hint(from, heartbeat.decided);
         let echo = Echo {
@@ -252,7 +263,7 @@ impl Replica {
             round: heartbeat.round,
             decided: self.learner.decided(),
             seal: self.acceptor.seal(&self.config),
-            digest: self.digest,
+            digest: self.concord.newest(),
         };
         fx.send_early(from, echo);
         self.ask(Some(from), fx);
@@ -341,6 +352,7 @@ impl Replica {
             self.write_heard(fx);
         }
         self.recorded = false;
+        self.judge(fx);
     }
 
     fn on_propose(&mut self, request: Request, applied: RequestNumber, fx: &mut Effects) {

@@ -1,4 +1,9 @@
 //! The executor: applies decided commands, in slot order, each once.
+//!
+//! It keeps a rolling hash over commands and replies. That hash is cheap and misses what no reply
+//! has shown yet: so at each *checkpoint*, after so many slots, the service's own state and the
+//! archive are hashed with it, and nodes compare what came out. Not in the hash are the sessions,
+//! which may be large: what they lead to is, since it is replies, state and archive.
 
 use bytes::Bytes;
 
@@ -6,6 +11,7 @@ use super::archive::Archive;
 use super::hash::Rolling;
 use super::machine::StateMachine;
 use super::sessions::{Outcome, Sessions};
+use super::shelf::Extent;
 use super::snapshot::Snapshot;
 use crate::paxos::{ClientId, Command, Digest, RequestNumber, Slot};
 
@@ -17,7 +23,10 @@ pub struct Executor<M> {
     sessions: Sessions,
     applied: Slot,
     hash: Rolling,
+    checkpoint_slots: u64,
     checkpoint: Option<Digest>,
+    /// Checkpoints passed since they were last taken.
+    passed: Vec<Digest>,
 }
 
 /// What became of a client's request in a slot.
@@ -31,7 +40,7 @@ pub struct Applied {
     pub outcome: Outcome,
 }
 
-/// A hash of the state is told to the others each time so many slots are applied.
+/// The state is hashed, for others to compare, each time so many slots are applied.
 pub const CHECKPOINT_SLOTS: u64 = 1000;
 
 impl<M: StateMachine> Executor<M> {
@@ -49,8 +58,17 @@ impl<M: StateMachine> Executor<M> {
             sessions: Sessions::default(),
             applied: Slot(0),
             hash: Rolling::default(),
+            checkpoint_slots: CHECKPOINT_SLOTS,
             checkpoint: None,
+            passed: Vec::new(),
         }
+    }
+
+    /// With a checkpoint each time so many slots are applied: the same on all nodes, or they have
+    /// nothing to compare.
+    #[must_use]
+    pub fn with_checkpoints(self, checkpoint_slots: u64) -> Executor<M> {
+        Executor { checkpoint_slots, ..self }
     }
 
     /// Applies the next slot's command. For a request: what became of it.
@@ -88,12 +106,19 @@ impl<M: StateMachine> Executor<M> {
     }
 
     /// Goes on from a snapshot. The archive is left as it is: it must hold what the snapshot names.
+    ///
+    /// Its last checkpoint is this node's from now on; one at its very slot is hashed anew, from
+    /// what was restored.
     pub fn restore(&mut self, snapshot: &Snapshot) {
         self.machine.restore(&snapshot.machine);
         self.sessions = snapshot.sessions.clone();
         self.applied = snapshot.applied;
         self.hash = Rolling::from_value(snapshot.hash);
-        self.checkpoint = snapshot.checkpoint;
+        self.checkpoint = match self.is_checkpoint() {
+            true => Some(self.state(snapshot.archive)),
+            false => snapshot.checkpoint,
+        };
+        self.passed = self.checkpoint.into_iter().collect();
     }
 
     /// Answers a question from the state as it is.
@@ -114,10 +139,15 @@ impl<M: StateMachine> Executor<M> {
         Digest { slot: self.applied, hash: self.hash.value() }
     }
 
-    /// The hash at the last checkpoint.
+    /// The hash of the whole state at the last checkpoint.
     #[must_use]
     pub fn checkpoint(&self) -> Option<Digest> {
         self.checkpoint
+    }
+
+    /// The checkpoints that were passed since this was last asked, ascending.
+    pub fn take_checkpoints(&mut self) -> Vec<Digest> {
+        std::mem::take(&mut self.passed)
     }
 
     /// The sessions.
@@ -154,8 +184,118 @@ impl<M: StateMachine> Executor<M> {
         if let Some(Applied { outcome: Outcome::Applied(_, reply), .. }) = applied {
             hash.mix(reply);
         }
-        if self.applied.0.is_multiple_of(CHECKPOINT_SLOTS) {
-            self.checkpoint = Some(self.digest());
+        if self.is_checkpoint() {
+            let state = self.state(self.archive.extent());
+            self.checkpoint = Some(state);
+            self.passed.push(state);
         }
+    }
+
+    fn is_checkpoint(&self) -> bool {
+        self.applied.0 > 0 && self.applied.0.is_multiple_of(self.checkpoint_slots)
+    }
+
+    /// The hash of everything: what was applied, what the service holds, and this archive.
+    fn state(&self, archive: Extent) -> Digest {
+        let mut hash = self.hash;
+        let machine = self.machine.snapshot();
+        hash.mix(&(machine.len() as u64).to_le_bytes());
+        hash.mix(&machine);
+        for part in [archive.end.0, archive.entries, archive.bytes, archive.hash] {
+            hash.mix(&part.to_le_bytes());
+        }
+        Digest { slot: self.applied, hash: hash.value() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paxos::Request;
+
+    /// Says nothing in its replies of what it holds.
+    #[derive(Default)]
+    struct Silent {
+        held: u8,
+        archives: bool,
+    }
+
+    impl StateMachine for Silent {
+        fn apply(&mut self, at: Slot, command: &[u8], archive: &mut Archive) -> Vec<u8> {
+            if self.archives {
+                archive.append(at, Bytes::from(vec![self.held]));
+            }
+            self.held = self.held.wrapping_add(command.len() as u8);
+            Vec::new()
+        }
+
+        fn query(&self, _query: &[u8], _archive: &Archive) -> Vec<u8> {
+            Vec::new()
+        }
+
+        fn snapshot(&self) -> Vec<u8> {
+            if self.archives { Vec::new() } else { vec![self.held] }
+        }
+
+        fn restore(&mut self, snapshot: &[u8]) {
+            self.held = snapshot.first().copied().unwrap_or(0);
+        }
+    }
+
+    fn executor(held: u8, archives: bool) -> Executor<Silent> {
+        Executor::new(Silent { held, archives }).with_checkpoints(3)
+    }
+
+    fn apply(executor: &mut Executor<Silent>, slots: std::ops::Range<u64>) {
+        for slot in slots {
+            let request = Request {
+                client: ClientId(1),
+                number: RequestNumber(slot + 1),
+                low_water: RequestNumber(1),
+                ttl_ms: 0,
+                time_ms: 0,
+                body: Bytes::from_static(b"x"),
+            };
+            executor.apply(Slot(slot), &Command::Request(request));
+        }
+    }
+
+    /// Bugs that turn it red: a machine that is not hashed; an archive that is not.
+    #[test]
+    fn what_no_reply_shows_is_in_the_next_checkpoint() {
+        for archives in [false, true] {
+            let (mut one, mut other) = (executor(0, archives), executor(1, archives));
+            apply(&mut one, 0..7);
+            apply(&mut other, 0..7);
+            assert_eq!(one.digest(), other.digest(), "replies and commands are the same");
+            let (one, other) = (one.take_checkpoints(), other.take_checkpoints());
+            let slots: Vec<u64> = one.iter().map(|digest| digest.slot.0).collect();
+            assert_eq!(slots, [3, 6]);
+            assert!(one.iter().zip(&other).all(|(one, other)| one.hash != other.hash));
+        }
+    }
+
+    /// Bugs that turn it red: a snapshot whose checkpoint is dropped; one that is believed where
+    /// the state that was restored is another.
+    #[test]
+    fn a_snapshot_brings_its_checkpoint() {
+        for (end, last) in [(5, 3), (6, 6)] {
+            let mut own = executor(0, false);
+            apply(&mut own, 0..end);
+            let checkpoint = own.checkpoint().expect("one was passed");
+            assert_eq!(checkpoint.slot, Slot(last));
+            let mut restored = executor(9, false);
+            restored.restore(&own.snapshot());
+            assert_eq!(restored.take_checkpoints(), [checkpoint]);
+            apply(&mut own, end..9);
+            apply(&mut restored, end..9);
+            assert_eq!(restored.checkpoint(), own.checkpoint());
+        }
+        let mut own = executor(0, false);
+        apply(&mut own, 0..6);
+        let snapshot = Snapshot { machine: Bytes::from_static(&[77]), ..own.snapshot() };
+        let mut restored = executor(0, false);
+        restored.restore(&snapshot);
+        assert_ne!(restored.checkpoint(), own.checkpoint());
     }
 }

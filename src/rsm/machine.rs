@@ -15,7 +15,8 @@ pub trait StateMachine {
     /// Answers a question without changing anything. Total: any bytes will do.
     fn query(&self, query: &[u8], archive: &Archive) -> Vec<u8>;
 
-    /// The whole state but the archive: small.
+    /// The whole state but the archive: small, and the same bytes on every node that applied the
+    /// same. Nodes compare hashes of it, and whoever has other bytes than a majority stops.
     fn snapshot(&self) -> Vec<u8>;
 
     /// Takes the state of a snapshot that [`snapshot`](StateMachine::snapshot) made.

@@ -5,6 +5,7 @@
 
 pub mod archive;
 pub mod executor;
+pub mod flipped;
 pub mod hash;
 pub mod machine;
 pub mod sessions;
@@ -13,6 +14,7 @@ pub mod snapshot;
 
 pub use archive::Archive;
 pub use executor::{Applied, Executor};
+pub use flipped::{Flip, Flipped};
 pub use hash::Rolling;
 pub use machine::StateMachine;
 pub use sessions::{Outcome, Sessions};

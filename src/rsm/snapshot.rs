@@ -18,7 +18,7 @@ pub struct Snapshot {
     pub applied: Slot,
     /// The rolling hash over all that was applied.
     pub hash: u64,
-    /// The hash that was told to the others last.
+    /// The hash of the whole state at the last checkpoint.
     pub checkpoint: Option<Digest>,
     /// The archive as it was then.
     pub archive: Extent,

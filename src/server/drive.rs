@@ -17,7 +17,7 @@ use super::keeper;
 use super::line::Line;
 use super::vigil::Vigil;
 use crate::node::{self, Event, Node, Output};
-use crate::paxos::{Ballot, ClientId, Incarnation, NodeId, Tenure, Wal};
+use crate::paxos::{Ballot, ClientId, Difference, Incarnation, NodeId, Tenure, Wal};
 use crate::rsm::StateMachine;
 use crate::transport::book::Book;
 use crate::transport::outgoing::Outgoing;
@@ -247,6 +247,10 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
                     tracing::warn!("this store votes from now on: it has all that it needs");
                     continue;
                 }
+                Output::Differs(difference) => {
+                    log_difference(&difference);
+                    continue;
+                }
                 Output::Answer { id, result } => {
                     if let Some((id, reply)) = self.queries.remove(&id) {
                         reply.tell(FromNode::Answer { id, result });
@@ -346,5 +350,18 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
             *held = progress;
             changed
         });
+    }
+}
+
+/// Says in the log, loudly, that another node has gone astray.
+fn log_difference(difference: &Difference) {
+    for (NodeId(node), _) in &difference.others {
+        tracing::warn!(
+            node,
+            from = difference.from.0,
+            to = difference.to.0,
+            "the state of node {node} is not that of this one and a majority ({difference}). What \
+             it answers may be wrong; it is to stop by itself"
+        );
     }
 }

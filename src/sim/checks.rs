@@ -23,7 +23,6 @@ pub(super) struct Checks {
     votes: Votes,
     decided: BTreeMap<Slot, Command>,
     requests: BTreeMap<(ClientId, RequestNumber), Slot>,
-    hashes: BTreeMap<Slot, u64>,
     promises: BTreeMap<Store, Ballot>,
     proposed: Proposed,
     /// The highest watermark that each ballot claimed.
@@ -45,7 +44,6 @@ impl Checks {
             votes: Votes::new(members),
             decided: BTreeMap::new(),
             requests: BTreeMap::new(),
-            hashes: BTreeMap::new(),
             promises: BTreeMap::new(),
             proposed: Proposed::new(),
             watermarks: BTreeMap::new(),
@@ -73,6 +71,11 @@ impl Checks {
         self.decided.iter().map(|(slot, command)| (*slot, command))
     }
 
+    /// The log from a slot on, as far as any node ever knew it.
+    pub(super) fn log_from(&self, from: Slot) -> impl Iterator<Item = (Slot, &Command)> {
+        self.decided.range(from..).map(|(slot, command)| (*slot, command))
+    }
+
     /// A node came back: what it recovered is compared again, and lacks nothing of what its disk
     /// held.
     pub(super) fn on_restart(&mut self, node: NodeId, disk: &Disk, recovered: &AcceptorState) {
@@ -97,7 +100,6 @@ impl Checks {
             demand(id, invariants::r1(&mut self.decided, replica, from));
             self.each_on_a_quorum(id, from, replica.decided());
             self.each_request_once(from, replica.decided());
-            demand(id, invariants::r3(&mut self.hashes, node.executor().digest()));
             self.compared.insert(store, replica.decided());
         }
     }
@@ -234,7 +236,7 @@ fn alone(pvalue: &PValue) -> Run {
     Run { ballot, after: slot, first: slot, commands: vec![command] }
 }
 
-fn demand(node: NodeId, verdict: Result<(), Broken>) {
+pub(super) fn demand(node: NodeId, verdict: Result<(), Broken>) {
     if let Err(broken) = verdict {
         panic!("{node}: {broken}");
     }

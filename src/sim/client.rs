@@ -92,6 +92,20 @@ impl Client {
         self.reading = None;
     }
 
+    /// An answer that may be wrong: it goes on, and remembers nothing of it.
+    pub(super) fn on_misled(&mut self, output: &Output) {
+        match output {
+            Output::Reply { number, .. } => self.note_answered(*number),
+            Output::Answer { id, .. } => drop(self.reading.take_if(|(reading, _)| reading == id)),
+            Output::Rejected(..)
+            | Output::Queued(..)
+            | Output::Draft(_)
+            | Output::Moved(..)
+            | Output::Rejoined
+            | Output::Differs(_) => (),
+        }
+    }
+
     /// An answer, perhaps to an old question.
     pub(super) fn on_output(&mut self, output: &Output, now: u64, history: &mut History<Seen>) {
         match output {
@@ -115,7 +129,8 @@ impl Client {
             | Output::Queued(..)
             | Output::Draft(_)
             | Output::Moved(..)
-            | Output::Rejoined => (),
+            | Output::Rejoined
+            | Output::Differs(_) => (),
         }
     }
 
@@ -140,6 +155,10 @@ impl Client {
                 panic!("request {number} of {} was not applied: {outcome:?}", self.id)
             }
         }
+        self.note_answered(number);
+    }
+
+    fn note_answered(&mut self, number: RequestNumber) {
         if number.0 == self.answered + 1 {
             self.answered = number.0;
             self.known = self.known.max(number.0);

@@ -2,6 +2,7 @@
 
 use super::history::History;
 use super::linear::Verdict;
+use super::machine::Running;
 use super::report::Report;
 use super::room::Seen;
 use super::world::World;
@@ -48,13 +49,7 @@ impl World {
             self.restart(node);
             self.pause(node, 0);
         }
-        let votes = |node: &NodeId| {
-            let disk = self.disk(*node);
-            let is_gone = self.machines[usize::from(node.0)].gone.is_some();
-            !is_gone && !disk.is_rolled_back() && disk.inspect(AcceptorState::is_fit)
-        };
-        let is_lost = self.members().filter(votes).count() < self.stores.quorum();
-        if is_lost || !self.all_is_held() {
+        if self.is_lost() {
             self.report.lost = true;
             return;
         }
@@ -67,6 +62,11 @@ impl World {
         let last = end + chunks * (2 + self.weather.election_ticks / 2);
         while !self.is_well() {
             self.next();
+            // Those whose snapshots are wrong do not come back, either.
+            if self.is_lost() {
+                self.report.lost = true;
+                return;
+            }
             if self.is_transferring() {
                 end = end.max(last.min(self.now + patience));
             }
@@ -76,6 +76,17 @@ impl World {
                 self.standing()
             );
         }
+    }
+
+    /// Whether there is no quorum of nodes that can come back, or something that was decided is on
+    /// no disk any more.
+    fn is_lost(&self) -> bool {
+        let votes = |node: &NodeId| {
+            let disk = self.disk(*node);
+            let is_gone = self.machines[usize::from(node.0)].gone.is_some();
+            !is_gone && !disk.is_rolled_back() && disk.inspect(AcceptorState::is_fit)
+        };
+        self.members().filter(votes).count() < self.stores.quorum() || !self.all_is_held()
     }
 
     /// Whether everything that a disk knows to be decided is still on some disk: a value may have
@@ -100,17 +111,28 @@ impl World {
         nodes.any(|node| node.transfer().is_some())
     }
 
-    /// Everything is answered, and every node that can be has the same and has applied it.
+    /// Everything is answered, and every node that can be has the same and has applied it. Whoever
+    /// has gone astray has stopped, unless there is no telling yet.
     fn is_well(&self) -> bool {
         let mut nodes = self.machines.iter().filter(|machine| machine.gone.is_none());
-        let digest = nodes.clone().find_map(|machine| machine.node.as_ref());
-        let Some(digest) = digest.map(|node| node.executor().digest()) else { return false };
+        let digest = self.right_nodes().next().map(|node| node.executor().digest());
+        let Some(digest) = digest else { return false };
         self.clients.iter().all(super::client::Client::is_done)
             && nodes.all(|machine| {
-                machine.node.as_ref().is_some_and(|node| {
-                    node.executor().digest() == digest && node.replica().decided() == digest.slot
+                machine.node.as_ref().is_some_and(|node| match self.astray.is_wrong(machine.id) {
+                    true => node.replica().is_behind() || !self.astray.shows(node),
+                    false => {
+                        let decided = node.replica().decided();
+                        node.executor().digest() == digest && decided == digest.slot
+                    }
                 })
             })
+    }
+
+    /// The nodes that run and have not gone astray.
+    fn right_nodes(&self) -> impl Iterator<Item = &Running> {
+        let nodes = self.machines.iter().filter(|machine| !self.astray.is_wrong(machine.id));
+        nodes.filter_map(|machine| machine.node.as_ref())
     }
 
     /// Who waits for whom, for a person.
@@ -163,7 +185,7 @@ impl World {
     }
 
     fn archives_are_equal(&self) {
-        let mut nodes = self.machines.iter().filter_map(|machine| machine.node.as_ref());
+        let mut nodes = self.right_nodes();
         let Some(first) = nodes.next() else { return };
         for node in nodes {
             let (one, other) = (first.executor().archive(), node.executor().archive());

@@ -9,13 +9,16 @@ use super::room::Room;
 use super::shelf::SimShelf;
 use crate::node::{Draft, Event, Node};
 use crate::paxos::NodeId;
-use crate::rsm::Keep;
+use crate::rsm::{Flipped, Keep};
+
+/// A node as it runs here.
+pub(super) type Running = Node<Disk, Flipped<Room>>;
 
 /// One member's machine; it outlives the crashes of its node.
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) id: NodeId,
-    pub(super) node: Option<Node<Disk, Room>>,
+    pub(super) node: Option<Running>,
     pub(super) shelf: SimShelf,
     /// Snapshots on their way to the shelf.
     pub(super) drafts: VecDeque<Draft>,
@@ -56,7 +59,7 @@ impl Machine {
     }
 
     /// A node starts: nothing waits for it.
-    pub(super) fn start(&mut self, node: Node<Disk, Room>, now: u64) {
+    pub(super) fn start(&mut self, node: Running, now: u64) {
         self.node = Some(node);
         self.ticked = now;
         self.jumped = 0;

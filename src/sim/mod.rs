@@ -2,9 +2,9 @@
 //!
 //! [`run`](fn@run) builds a world of real [`Node`](crate::node::Node)s, with links, disks, clocks
 //! and clients that fail (`faults`, `net`, `disk`), each seed in its own way (`weather`). After
-//! every event the invariants are checked (`checks`); at the end the faults stop, and in bounded
-//! time everything outstanding must be decided and known to all (`ending`). What clients saw is
-//! judged twice: in the order of the slots ([`witness`]), and without them ([`linear`]).
+//! every event the invariants are checked (`checks`, `astray`); at the end the faults stop, and in
+//! bounded time everything outstanding must be decided and known to all (`ending`). What clients
+//! saw is judged twice: in the order of the slots ([`witness`]), and without them ([`linear`]).
 //!
 //! Beside the seeds stand two things that leave nothing to chance: [`explore`] takes every
 //! interleaving of a small world, and `graphs` every way in which five nodes can be connected.
@@ -12,6 +12,7 @@
 //! **Architecture invariant:** no clock, no thread, no disk, no socket, no hash map; the same seed
 //! is the same run, for ever.
 
+mod astray;
 mod checks;
 mod claims;
 mod client;

@@ -16,6 +16,8 @@ pub(super) enum Happening {
     Ask(NodeId, Box<Event>),
     /// A node's answer arrives.
     Answer(usize, Box<Output>),
+    /// The answer of a node that has gone astray arrives.
+    Misled(usize, Box<Output>),
     /// A machine's clock is read.
     Tick(NodeId),
     /// A machine may be able to go on.

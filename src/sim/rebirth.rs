@@ -2,7 +2,6 @@
 //! it may have what it found.
 
 use super::queue::Happening;
-use super::room::Room;
 use super::world::World;
 use crate::node::{Beside, Node, Pace};
 use crate::paxos::{Config, NodeId, Slot, Timing};
@@ -24,8 +23,9 @@ impl World {
             config.skip_slots = self.weather.load.skip_slots.iter().copied().map(Slot).collect();
         }
         let beside = self.beside(node);
+        let room = self.astray.machine(node, self.checks.decided());
         let disk = &self.disks[index];
-        let opened = Node::open(config, disk.clone(), beside, Room::default());
+        let opened = Node::open(config, disk.clone(), beside, room);
         let verdict = match &opened {
             Ok(opened) => {
                 let found = opened.replica().state();
@@ -41,6 +41,7 @@ impl World {
                 self.note(node, "starts", String::new);
                 self.checks.on_restart(node, &self.disks[index], opened.replica().state());
                 self.checks.after(&opened);
+                self.astray.on_restart(&opened, &self.checks);
                 self.machines[index].start(opened, self.now);
                 for late in self.kept.late(&mut self.rng, node) {
                     let delay = 1 + self.rng.u64(0..self.weather.election_ticks);
@@ -69,8 +70,10 @@ impl World {
                 snapshot_slots,
                 margin_slots: self.rng.u64(0..=self.weather.margin_slots),
                 chunk_bytes: self.weather.chunk_bytes as usize,
+                ..Pace::NEVER
             },
         };
+        let pace = Pace { checkpoint_slots: self.weather.checkpoint_slots, ..pace };
         let shelf = &self.machine(node).shelf;
         let snapshots = shelf.kept().expect("a simulated shelf can be read");
         Beside { shelf: shelf.clone_box(), snapshots, pace }

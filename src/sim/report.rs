@@ -21,6 +21,8 @@ pub struct Report {
     pub trims: u64,
     /// Snapshots of others that took the place of a log.
     pub installs: u64,
+    /// Nodes that stopped because their state was not that of the others.
+    pub stopped: u64,
     /// Logs that were damaged in the middle, and mended.
     pub mended: u64,
     /// Stores that took the place of lost ones.

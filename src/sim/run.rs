@@ -88,6 +88,7 @@ impl Total {
         sum.found_out += more.found_out;
         sum.trims += more.trims;
         sum.installs += more.installs;
+        sum.stopped += more.stopped;
         sum.unjudged += more.unjudged;
         sum.trace = sum.trace.wrapping_add(more.trace);
     }
@@ -174,6 +175,18 @@ mod tests {
         }
     }
 
+    /// Bugs that turn it red: a victim that goes on; a state that is looked at when it is right.
+    #[test]
+    fn whoever_goes_astray_stops_and_nobody_else() {
+        for seed in 0..20 {
+            let mut weather = Weather::calm(5, 64);
+            assert_eq!(run_in(seed, weather.clone()).stopped, 0, "seed {seed}");
+            weather.process.flips = 1.0;
+            let report = run_in(seed, weather);
+            assert!(report.stopped >= 2, "seed {seed}: two are struck: {report:?}");
+        }
+    }
+
     #[test]
     fn seeds() {
         let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse().ok());
@@ -185,5 +198,6 @@ mod tests {
         }
         let sum = findings.total.sum;
         assert!(sum.crashes > 100 && sum.reads > 100, "weather worth the name: {sum:?}");
+        assert!(sum.stopped > 0 || count < 300, "some go astray: {sum:?}");
     }
 }

@@ -59,7 +59,7 @@ impl World {
         let victim = self.members().find(|node| self.machines[usize::from(node.0)].gone.is_some());
         let node = victim.unwrap_or(node);
         if self.may_lose(node) {
-            let runs_on = self.rng.bool();
+            let runs_on = self.rng.bool() && !self.astray.may_go_astray(node);
             self.replace(node, runs_on);
         }
     }

@@ -35,6 +35,8 @@ pub struct Weather {
     pub margin_slots: u64,
     /// Bytes in a chunk of a transfer.
     pub chunk_bytes: u64,
+    /// States are compared each time so many slots are applied.
+    pub checkpoint_slots: u64,
 }
 
 /// Who asks for what.
@@ -111,6 +113,8 @@ pub struct Process {
     pub wipe_ticks: u64,
     /// The mean time between stores that are rolled back.
     pub roll_back_ticks: u64,
+    /// The share of starts, of a minority, soon after which a bit flips in the state machine.
+    pub flips: f64,
 }
 
 /// What happens to disks.
@@ -153,6 +157,8 @@ impl Weather {
         let drawn = *rng.choice(&SIZES).expect("there are sizes");
         let election_ticks = 16 << rng.u64(0..8);
         let storms = if seed % LONG_EVERY == LONG_EVERY - 1 { LONG_TIMES } else { 1 };
+        // Drawn apart, so that all else is as it would be without.
+        let other = &mut Rng::with_seed(seed ^ 0xB175);
         let rng = &mut rng;
         Weather {
             members: members.unwrap_or(drawn),
@@ -160,11 +166,12 @@ impl Weather {
             storm_ticks: election_ticks * STORM_ELECTIONS * storms,
             load: Load::draw(rng, election_ticks),
             network: Network::draw(rng, election_ticks),
-            process: Process::draw(rng, election_ticks),
+            process: Process { flips: flips(other), ..Process::draw(rng, election_ticks) },
             disk: Disk::draw(rng, election_ticks),
             snapshot_slots: if rng.u8(0..4) == 0 { 0 } else { length(rng, 50) },
             margin_slots: length(rng, 50),
             chunk_bytes: length(rng, 4096),
+            checkpoint_slots: length(other, 32),
         }
     }
 
@@ -210,6 +217,7 @@ impl Weather {
                 stop_ticks: 0,
                 wipe_ticks: 0,
                 roll_back_ticks: 0,
+                flips: 0.0,
             },
             disk: Disk {
                 power: 0.0,
@@ -224,6 +232,7 @@ impl Weather {
             snapshot_slots: 0,
             margin_slots: 0,
             chunk_bytes: 1,
+            checkpoint_slots: 8,
         }
     }
 }
@@ -242,6 +251,11 @@ fn mean(rng: &mut Rng, scale: u64) -> u64 {
 /// A length of up to so many ticks, over two orders of magnitude.
 fn length(rng: &mut Rng, most: u64) -> u64 {
     1 + (most as f64 * 10f64.powf(-2.0 * rng.f64())) as u64
+}
+
+/// The share of starts after which a bit flips: none, fifteen times in sixteen.
+fn flips(rng: &mut Rng) -> f64 {
+    if rng.u8(0..16) == 0 { 0.3 + 0.7 * rng.f64() } else { 0.0 }
 }
 
 /// Up to three of the first slots; none, seven times in eight.
@@ -300,6 +314,7 @@ impl Process {
             stop_ticks: mean(rng, election_ticks * 8),
             wipe_ticks: if rng.u8(0..3) == 0 { mean(rng, election_ticks * 4) } else { 0 },
             roll_back_ticks: if rng.u8(0..3) == 0 { mean(rng, election_ticks * 4) } else { 0 },
+            flips: 0.0,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use fastrand::Rng;
 
+use super::astray::{self, Astray};
 use super::checks::Checks;
 use super::client::Client;
 use super::disk::Disk;
@@ -35,6 +36,7 @@ pub(super) struct World {
     pub(super) kept: Kept,
     pub(super) history: History<Seen>,
     pub(super) checks: Checks,
+    pub(super) astray: Astray,
     pub(super) trace: Trace,
     /// Whether faults happen.
     pub(super) faults: bool,
@@ -92,6 +94,7 @@ impl World {
             queue: Queue::default(),
             history: History::new(),
             checks: Checks::new(members.into()),
+            astray: Astray::new(seed, &weather),
             trace: Trace::new(seed, sink),
             faults: true,
             report: Report::default(),
@@ -136,6 +139,7 @@ impl World {
             Happening::Deliver(envelope) => self.arrive(envelope.to, Event::Message(*envelope)),
             Happening::Ask(node, event) => self.arrive(node, *event),
             Happening::Answer(client, output) => self.answered(client, &output),
+            Happening::Misled(client, output) => self.clients[client].on_misled(&output),
             Happening::Tick(node) => self.tick(node),
             Happening::Wake(node) => self.wake(node),
             Happening::Keep(node) => {
@@ -223,6 +227,9 @@ impl World {
             }
         }
         let Some(running) = self.machines[index].node.as_mut() else { return };
+        // A ghost's state is right: nobody in whose memory bits flip becomes one.
+        let is_ghost = self.disks[index].store() != self.stores.newest(node);
+        let told = (!is_ghost).then(|| self.astray.overhear(running, &events));
         let (checks, stores) = (&mut self.checks, &self.stores);
         let (from, passed) = (&self.disks[index], Vec::new());
         let mut gate = Gate { now: self.now, from, stores, checks, passed };
@@ -233,6 +240,10 @@ impl World {
         let failed = match outcome {
             Ok(outputs) => {
                 self.checks.after(running);
+                if let Some(told) = &told {
+                    self.astray.after(running, &self.checks);
+                    self.astray.goes_on(running, told);
+                }
                 let applied = running.applied();
                 for output in &outputs {
                     if let Output::Answer { id, result: Ok(_) } = output {
@@ -249,9 +260,7 @@ impl World {
         }
         match failed {
             Some(node::Error::Forgot { .. } | node::Error::Replaced(_)) => self.ends_for_good(node),
-            Some(node::Error::Log(_) | node::Error::Shelf(_) | node::Error::NoSnapshot(_)) => {
-                self.crash(node, "a commit fails");
-            }
+            Some(error) => self.end(node, &error),
             None if busy > 0 => self.pause(node, busy),
             None => (),
         }
@@ -264,6 +273,11 @@ impl World {
         }
         let arrivals = self.net.route(&mut self.rng, departs, &envelope);
         if arrivals.is_empty() {
+            return;
+        }
+        // A wrong snapshot that is handed on makes others wrong, and nobody could tell.
+        let is_snapshot = matches!(envelope.message, Message::Transfer(_));
+        if is_snapshot && self.astray.is_wrong(envelope.from) {
             return;
         }
         if matches!(envelope.message, Message::Prepare(_) | Message::CatchUpAsk(_)) {
@@ -290,12 +304,17 @@ impl World {
                 | Output::Rejected(client, _, _)
                 | Output::Reply { client, .. } => client.0 as usize,
                 Output::Answer { id, .. } => (*id as usize) % self.clients.len(),
-                Output::Draft(_) | Output::Moved(..) | Output::Rejoined => continue,
+                Output::Draft(_) | Output::Moved(..) | Output::Rejoined | Output::Differs(_) => {
+                    continue;
+                }
             };
             if let Some(delay) = self.net.client_delay(&mut self.rng)
                 && client < self.clients.len()
             {
-                self.plan(busy + delay, Happening::Answer(client, Box::new(output)));
+                let output = Box::new(output);
+                let is_told = !self.astray.is_wrong(node) || !astray::tells_a_state(&output);
+                let answer = if is_told { Happening::Answer } else { Happening::Misled };
+                self.plan(busy + delay, answer(client, output));
             }
         }
     }

@@ -86,7 +86,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::paxos::{Envelope, Heartbeat, Message, NodeId, Slot, testing};
+    use crate::paxos::{Digest, Envelope, Heartbeat, Message, NodeId, Slot, testing};
     use crate::wire::client::{FromNode, ToNode};
     use crate::wire::hello::Hello;
 
@@ -118,8 +118,8 @@ mod tests {
     fn example() -> Envelope {
         let ballot = testing::ballot(3, 1);
         let (watermark, decided) = (Slot(7), Slot(7));
-        let message =
-            Message::from(Heartbeat { ballot, round: 9, watermark, decided, digest: None });
+        let digests = vec![(NodeId(1), Digest { slot: Slot(5), hash: 4 })];
+        let message = Message::from(Heartbeat { ballot, round: 9, watermark, decided, digests });
         Envelope { from: NodeId(1), to: NodeId(2), message }
     }
 

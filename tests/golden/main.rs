@@ -15,7 +15,7 @@ use std::error::Error;
 
 use goldenscript::{Command, Context, Runner};
 
-use indelible::paxos::{Input, Message, NodeId, ReadId, Slot, invariants};
+use indelible::paxos::{Digest, Input, Message, NodeId, ReadId, Slot, invariants};
 use rig::{Cut, Rig};
 
 type Outcome = Result<String, Box<dyn Error>>;
@@ -26,7 +26,7 @@ fn the_scripts() {
     let files = std::fs::read_dir(folder).expect("the folder of scripts");
     let mut paths: Vec<_> = files.map(|file| file.expect("readable").path()).collect();
     paths.sort();
-    assert!(paths.len() >= 34, "the book is whole: {} scripts", paths.len());
+    assert!(paths.len() >= 38, "the book is whole: {} scripts", paths.len());
     for path in paths {
         println!("{}", path.display());
         goldenscript::run(&mut Script::default(), &path).expect("a script that can be read");
@@ -82,6 +82,7 @@ impl Script {
             "partition" => self.partition(words),
             "crash" => self.crash(words, keys),
             "restart" => self.rig.restart(node(first(words)?)?),
+            "checkpoint" => self.checkpoint(words),
             "status" => Ok(self.rig.status()),
             "disk" => Ok(self.rig.disk(node(first(words)?)?)),
             unknown => Err(format!("no such command: {unknown}").into()),
@@ -128,6 +129,16 @@ impl Script {
         let requests = requests.collect::<Option<Vec<_>>>().ok_or("a letter and a number")?;
         let inputs = requests.into_iter().map(|request| self.rig.proposal(at, request)).collect();
         Ok(self.rig.turn(at, inputs))
+    }
+
+    /// `checkpoint NODE SLOT HASH`: the state of that node, or of `all`, at that slot.
+    fn checkpoint(&mut self, words: &[&str]) -> Outcome {
+        let [at, slot, hash] = words else { return Err("a node, a slot and a hash".into()) };
+        let nodes = if *at == "all" { self.rig.living() } else { vec![node(at)?] };
+        let slot = Slot(slot.parse()?);
+        let digest = Digest { slot, hash: u64::from_str_radix(hash, 16)? };
+        nodes.into_iter().for_each(|node| self.rig.checkpoint(node, digest));
+        Ok(String::new())
     }
 
     /// A command of a node, or of `all`, and one word.

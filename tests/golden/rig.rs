@@ -9,8 +9,9 @@ use std::rc::Rc;
 use super::{Filter, show};
 use indelible::paxos::invariants::{self, Proposed};
 use indelible::paxos::{
-    AcceptorState, ClientId, Command, Config, Effects, Envelope, Incarnation, Input, Limits,
-    Message, NodeId, Notice, Persister, Record, Replica, Request, RequestNumber, Slot, Timing, Wal,
+    AcceptorState, ClientId, Command, Config, Digest, Effects, Envelope, Incarnation, Input,
+    Limits, Message, NodeId, Notice, Persister, Record, Replica, Request, RequestNumber, Slot,
+    Timing, Wal,
 };
 
 /// A power cut in the middle of the next commit, after so many of its records.
@@ -176,6 +177,13 @@ impl Rig {
             }
             out += &show::own(&own);
             inputs = own.into_iter().map(Input::Message).collect();
+        }
+    }
+
+    /// What a node applied led to this state.
+    pub(super) fn checkpoint(&mut self, node: NodeId, digest: Digest) {
+        if let Some(live) = self.live[usize::from(node.0)].as_mut() {
+            live.replica.note_applied(live.replica.decided(), [digest]);
         }
     }
 

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use indelible::paxos::{
-    AcceptorState, Ballot, Chain, ClientId, Command, Envelope, Input, Message, NodeId, Notice,
-    PValue, Record, Rejection, Replica, Request, RequestNumber, Run, Slot,
+    AcceptorState, Ballot, Chain, ClientId, Command, Difference, Digest, Envelope, Input, Message,
+    NodeId, Notice, PValue, Record, Rejection, Replica, Request, RequestNumber, Run, Slot,
 };
 
 /// A request by the name it has in scripts: the client's letter, and the number.
@@ -71,9 +71,13 @@ fn message(message: &Message) -> String {
         Message::Decide(m) => format!("{} watermark {}", m.ballot, m.watermark),
         Message::Heartbeat(m) => {
             let (watermark, decided) = (m.watermark, m.decided);
-            format!("{} round {} watermark {watermark} decided {decided}", m.ballot, m.round)
+            let known: String = m.digests.iter().map(|(node, it)| state(Some(*node), it)).collect();
+            format!("{} round {} watermark {watermark} decided {decided}{known}", m.ballot, m.round)
         }
-        Message::Echo(m) => format!("{} round {} decided {}", m.ballot, m.round, m.decided),
+        Message::Echo(m) => {
+            let own: String = m.digest.iter().map(|it| state(None, it)).collect();
+            format!("{} round {} decided {}{own}", m.ballot, m.round, m.decided)
+        }
         Message::Canvass(m) => format!("{} decided {}", m.round, m.decided),
         Message::CanvassAnswer(m) => {
             let answer = if m.yes { "yes" } else { "no" };
@@ -132,8 +136,22 @@ fn record(record: &Record) -> String {
     }
 }
 
+/// ` n1 20:beef`: the hash of that node's state at slot 20.
+fn state(node: Option<NodeId>, digest: &Digest) -> String {
+    let who = node.map_or_else(String::new, |node| format!("{node} "));
+    format!(" {who}{}:{:x}", digest.slot, digest.hash)
+}
+
+fn difference(it: &Difference) -> String {
+    let alike: String = it.alike.iter().map(|node| format!(" {node}")).collect();
+    let others: String = it.others.iter().map(|(node, told)| state(Some(*node), told)).collect();
+    format!("{}..{} own {:x} alike [{alike} ] others [{others} ]", it.from, it.to, it.own)
+}
+
 fn notice(notice: &Notice) -> String {
     match notice {
+        Notice::Differs(it) => format!("differs: {}", difference(it)),
+        Notice::Stop(it) => format!("must stop: {}", difference(it)),
         Notice::Decided(slot, decided) => format!("decided {slot}:{}", command(decided)),
         Notice::Queued(client, number) => format!("queued {}{number}", letter(*client)),
         Notice::Rejected(client, number, why) => {

@@ -12,6 +12,7 @@
 mod bad_input;
 mod cases;
 mod chat;
+mod corrupt;
 mod disks;
 mod ending;
 mod growth;
@@ -87,6 +88,7 @@ fn trials() -> Vec<Trial> {
         bad_input::trials(),
         cases::trials(),
         chat::trials(),
+        corrupt::trials(),
         disks::trials(),
         growth::trials(),
         hosts::trials(),

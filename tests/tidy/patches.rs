@@ -52,7 +52,7 @@ fn names(folder: &Path) -> Vec<String> {
 /// Patches are numbered from 01 without a gap, and have a name behind the number.
 pub(crate) fn misnumbered(names: &[String]) -> Vec<String> {
     let wrong = |(at, name): (usize, &String)| {
-        let begins = format!("{:02}-", at + 1);
+        let begins = format!("{:03}-", at + 1);
         let fits = name.starts_with(&begins) && name.len() > begins.len() + ".patch".len();
         (!fits).then(|| format!("{name} stands where {begins}... belongs"))
     };

@@ -173,8 +173,8 @@ fn patches_fit() {
 #[test]
 fn patches_are_numbered() {
     let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
-    assert_eq!(misnumbered(&names(&["01-a.patch", "02-b.patch"])), [""; 0]);
-    assert!(!misnumbered(&names(&["01-a.patch", "03-b.patch"])).is_empty(), "a gap");
-    assert!(!misnumbered(&names(&["01-a.patch", "01-b.patch"])).is_empty(), "a number twice");
-    assert!(!misnumbered(&names(&["01-.patch"])).is_empty(), "no name");
+    assert_eq!(misnumbered(&names(&["001-a.patch", "002-b.patch"])), [""; 0]);
+    assert!(!misnumbered(&names(&["001-a.patch", "003-b.patch"])).is_empty(), "a gap");
+    assert!(!misnumbered(&names(&["001-a.patch", "001-b.patch"])).is_empty(), "a number twice");
+    assert!(!misnumbered(&names(&["001-.patch"])).is_empty(), "no name");
 }
