@@ -12,6 +12,7 @@
 //! **Architecture invariant:** no clock, no thread, no disk, no socket, no hash map; the same seed
 //! is the same run, for ever.
 
+mod audited;
 mod checks;
 mod claims;
 mod client;
