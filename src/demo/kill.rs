@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use super::stage::{CLIENTS, Stage, stores};
+use super::stage::{CLIENTS, Stage, tell};
 use super::{Error, proof, refuted};
 use crate::local::{self, Rig};
 use crate::paxos::NodeId;
@@ -107,15 +107,8 @@ async fn prove(stage: Stage<'_>, options: &Options) -> Result<(), Error> {
     let all = rig.alive();
     rig.kill_all(&all);
     writeln!(out, "\nThe proof. All replicas are killed; what do their disks hold?")?;
-    let ledgers = proof::prove(&options.program, &stores(&rig), &acknowledged)?;
-    for (node, ledger) in ledgers.iter().enumerate() {
-        let (held, decided) = (ledger.held.len(), ledger.decided);
-        let state = &ledger.state;
-        writeln!(
-            out,
-            "  ledger {node}: {held} messages, {decided} known to be decided, hash {state}"
-        )?;
-    }
+    let audited = proof::prove(&options.program, &rig, &acknowledged)?;
+    tell(out, &audited.command, &audited.said)?;
     let count = acknowledged.len();
     writeln!(
         out,

@@ -9,6 +9,7 @@
 
 #![allow(clippy::print_stderr, reason = "a test runner talks on stderr")]
 
+mod audits;
 mod bad_input;
 mod cases;
 mod chat;
@@ -82,6 +83,7 @@ fn trials() -> Vec<Trial> {
     let parts = [
         need::trials(),
         processes::trials(),
+        audits::trials(),
         bad_input::trials(),
         cases::trials(),
         chat::trials(),
