@@ -8,6 +8,7 @@ mod acceptor;
 mod arbitrary;
 pub mod ballot;
 mod campaigning;
+pub mod claims;
 pub mod command;
 mod commander;
 pub mod config;
@@ -29,9 +30,11 @@ mod sound;
 mod standing;
 mod stores;
 mod suffrage;
+pub mod tap;
 mod trimming;
 
 pub use ballot::{Ballot, Incarnation, NodeId, Slot};
+pub use claims::{Claim, Ground};
 pub use command::{ClientId, Command, Request, RequestNumber};
 pub use config::{Config, Limits, Timing};
 pub use durable::{AcceptorState, Chain, Effects, Network, Persister, Record, Released, Wal};
@@ -39,6 +42,7 @@ pub use message::*;
 pub use notice::{Notice, ReadId, Rejection};
 pub use replica::{Input, Replica};
 pub use standing::Tenure;
+pub use tap::{Heard, Listener, Tap};
 
 /// Values for tests all over the crate.
 #[cfg(test)]
