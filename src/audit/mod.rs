@@ -28,6 +28,7 @@ mod standing;
 mod tells;
 #[cfg(test)]
 mod tests;
+pub mod trace;
 
 pub use archives::Acknowledged;
 pub use compare::{Book, Failed, Proof, compare};

@@ -127,7 +127,7 @@ fn imported(
 }
 
 /// A chain of runs in words.
-pub(super) fn chain(chain: Chain) -> String {
+pub(in crate::audit) fn chain(chain: Chain) -> String {
     format!("{}..{} of {}", chain.from, chain.end, chain.ballot)
 }
 
