@@ -40,6 +40,6 @@ pub mod witness;
 mod world;
 
 pub use run::{Findings, Total, run, run_in, run_many, run_told};
-pub use trace::{HEADING, Line, Sink};
+pub use trace::{Ears, HEADING, Line, Sink, Tracer};
 pub use weather::Weather;
 pub use world::Report;
