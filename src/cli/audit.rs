@@ -4,6 +4,7 @@
 
 mod acknowledgements;
 mod report;
+mod traces;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -40,12 +41,18 @@ use report::Row;
 ///
 ///   indelible audit store-0 store-1 store-2
 ///   indelible audit --cluster-file room.toml --acks told.log store-0 store-1
+///   indelible audit --trace 0.trace 1.trace 2.trace
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct AuditArgs {
     /// The stores
-    #[arg(value_name = "STORE", required = true)]
+    #[arg(value_name = "STORE", required_unless_present = "trace")]
     stores: Vec<PathBuf>,
+    /// Instead of stores, traces that nodes wrote with their --trace: whether whatever left a node
+    /// was on its disk before. A torn last line is no fault
+    #[arg(long, env = "INDELIBLE_TRACES", value_name = "FILE", num_args = 1..)]
+    #[arg(conflicts_with_all = ["stores", "acks"])]
+    trace: Vec<PathBuf>,
     #[command(flatten)]
     cluster: ClusterArgs,
     /// What clients were told, in any order: lines `SLOT SENDER: text`, written as --log-file
@@ -64,6 +71,9 @@ struct Opened {
 }
 
 pub(super) fn run(args: &AuditArgs) -> Result<(), Failure> {
+    if !args.trace.is_empty() {
+        return traces::run(&args.trace, args.json);
+    }
     let acknowledged = args.acks.as_deref().map(acknowledgements::read).transpose()?;
     let opened: Vec<Opened> =
         args.stores.iter().map(|path| Opened::open(path)).collect::<Result<_, _>>()?;

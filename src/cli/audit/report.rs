@@ -72,7 +72,7 @@ pub(super) fn text(rows: &[Row], outcome: &Result<Proof, Refuted>) -> String {
             let shown: Vec<String> =
                 refuted.exhibits.iter().map(|it| format!("\n  {it}")).collect();
             let sentence = refuted.invariant.sentence();
-            let why = format!("refuted: {refuted}\n  not so: {sentence}{}", shown.concat());
+            let why = format!("refuted: {refuted}\n  law: {sentence}{}", shown.concat());
             if rows.is_empty() { why } else { format!("{stores}\n{why}") }
         }
     }
