@@ -38,6 +38,7 @@ mod small;
 mod store;
 mod strace;
 mod strace_node;
+mod traces;
 mod transfers;
 mod views;
 
@@ -103,6 +104,7 @@ fn trials() -> Vec<Trial> {
         skip_slot::trials(),
         store::trials(),
         strace_node::trials(),
+        traces::trials(),
         transfers::trials(),
         views::trials(),
     ];
