@@ -69,6 +69,7 @@
 //! | 2 | [`wal`] | stable storage: sled, held so that it keeps what it says |
 //! | 2 | [`shelf`] | what the log need not hold: the archive, and snapshots |
 //! | 3 | [`node`] | a whole node without a socket |
+//! | 3 | [`audit`] | what stores say together, proved or refuted offline |
 //! | 4 | [`transport`] | TCP between processes |
 //! | 4 | [`client`] | a session that outlives connections and leaders |
 //! | 4 | [`sim`] | a cluster in one thread, from one seed |
@@ -81,6 +82,7 @@
 //! Where to begin: [`paxos::durable`] is the rule that all the rest serves; [`node`] is the loop;
 //! [`paxos::replica`] dispatches; [`wal::store`] is what is on the disk.
 
+pub mod audit;
 pub mod cli;
 pub mod client;
 pub mod cluster;

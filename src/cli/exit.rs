@@ -18,6 +18,7 @@ Exit statuses:
    0  done
    1  done, and the answer is no: a case failed
   64  the command line is wrong
+  65  an audit is refuted
   66  a store or file is missing
   69  no quorum, no answer, or the port is taken
   70  a node's state is not that of the others; or what should not happen
@@ -35,6 +36,8 @@ pub enum Status {
     Failed = 1,
     /// The command line is wrong.
     Usage = 64,
+    /// What stores or traces say is refuted.
+    Refuted = 65,
     /// A store or file is missing.
     Missing = 66,
     /// No quorum, no answer, or the port is taken.

@@ -2,6 +2,7 @@
 
 mod answer;
 mod args;
+mod audit;
 mod bench;
 mod chat;
 mod demo;
@@ -31,9 +32,9 @@ pub use master::{Master, MasterArgs};
 ///
 /// A cluster is described by a file (or by flags: --replicas). Each member makes its store once
 /// with `format`, and then runs as `node`; `replace` brings one back whose disk is lost. `chat`
-/// talks in the room, `status` tells how the nodes are, `inspect` reads a store offline, `verify`
-/// compares what they executed. `master` drives a whole cluster on this machine from commands on
-/// standard input.
+/// talks in the room, `status` tells how the nodes are, `inspect` reads a store offline and
+/// `audit` all of them, `verify` compares what they executed. `master` drives a whole cluster on
+/// this machine from commands on standard input.
 #[derive(clap::Parser)]
 #[command(name = "indelible", version, max_term_width = 100, after_help = exit::TABLE)]
 struct Cli {
@@ -63,6 +64,8 @@ enum Command {
     Bench(bench::BenchArgs),
     #[command(about = "Read a store offline: promise, accepted, decided, holes")]
     Inspect(inspect::InspectArgs),
+    #[command(about = "Prove or refute offline what the stores of a cluster say together")]
+    Audit(audit::AuditArgs),
     #[command(about = "Compare executed logs, of files or live replicas: whether they are one log")]
     Verify(verify::VerifyArgs),
     #[command(about = "Drive a whole system on this machine from commands on stdin")]
@@ -106,6 +109,7 @@ fn run(cli: Cli, master: Master<'_>, demo: Demo<'_>) -> Result<(), Failure> {
         Command::Status(args) => status::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Master(args) => master::run(args, cli.log, master),
         Command::Demo(args) => demo::run(args, demo),

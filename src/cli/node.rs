@@ -84,6 +84,11 @@ pub(super) struct RunArgs {
     /// restarted node continues it, and refuses a file that is not its own
     #[arg(long, env = "INDELIBLE_LOG_FILE", value_name = "FILE")]
     log_file: Option<PathBuf>,
+    /// Append to this file what the node does, a JSON line each: records, syncs, messages with what
+    /// they claim of the disk, decisions. For `audit --trace`. It is written ten times a second, so
+    /// that a kill may lose its end
+    #[arg(long, env = "INDELIBLE_TRACE", value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// Take a snapshot each time so many slots are applied; the log is trimmed below the older of
     /// the two that are kept. The same on all replicas, or a transfer cannot change its source
     #[arg(long, env = "INDELIBLE_SNAPSHOT_SLOTS", value_name = "SLOTS")]
@@ -196,6 +201,7 @@ pub(super) fn serve(
         allow_faults: args.allow_faults,
         skip_slots: args.skip_slot.iter().copied().map(Slot).collect(),
         log_file,
+        trace: args.trace,
         loss: args.lossy.loss(),
         pace: Pace {
             snapshot_slots: args.snapshot_slots,

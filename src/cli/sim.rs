@@ -1,13 +1,18 @@
 //! `indelible sim`: a cluster in one thread, from one seed; or many, on all cores; or a small one,
 //! exhaustively.
 
-use std::io::{IsTerminal, Write};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal, Write};
 use std::num::NonZeroUsize;
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::exit::{Failure, Status};
+use crate::audit;
+use crate::paxos::{Incarnation, NodeId};
 use crate::sim::{self, Findings, Total, Weather, explore};
 
 /// Run the protocol under simulated weather, from a seed.
@@ -34,6 +39,11 @@ pub(super) struct SimArgs {
     /// How many threads, each with runs of its own; all cores without it
     #[arg(long, env = "INDELIBLE_SIM_JOBS")]
     jobs: Option<NonZeroUsize>,
+    /// Write what each node does into a file of this folder, as `audit --trace` reads it:
+    /// `N.trace`, and `N-2.trace` on its second store if it has lost the first
+    #[arg(long, env = "INDELIBLE_SIM_TRACE", value_name = "FOLDER")]
+    #[arg(conflicts_with_all = ["count", "explore"])]
+    trace: Option<PathBuf>,
     /// Search every interleaving of a small world: `small` takes seconds, the others minutes and
     /// some 6 GB of memory
     #[arg(long, env = "INDELIBLE_SIM_EXPLORE", value_name = "WORLD")]
@@ -105,11 +115,35 @@ fn one(args: &SimArgs) -> Result<(), Failure> {
         // Whoever reads no more has seen enough: the run goes on to its verdict.
         let _ = writeln!(std::io::stdout(), "{line}");
     });
-    let report = std::panic::catch_unwind(|| sim::run_told(args.seed, weather, sink));
+    let tracer = args.trace.as_deref().map(|folder| tracer(folder)).transpose()?;
+    let ears = sim::Ears { sink: Some(sink), tracer };
+    let run = std::panic::AssertUnwindSafe(|| sim::run_told(args.seed, weather, ears));
+    let report = std::panic::catch_unwind(run);
     let report = report.map_err(|_| {
         Failure::new(Status::Internal, format!("seed {} fails, as told above", args.seed))
     })?;
     writeln!(std::io::stdout(), "{report:?}").map_err(|error| Failure::system(&error))
+}
+
+/// Files for the traces, one for each store. A buffer that is dropped writes what it holds.
+fn tracer(folder: &Path) -> Result<sim::Tracer, Failure> {
+    std::fs::create_dir_all(folder).map_err(|error| Failure::system(&error))?;
+    let (folder, mut files, mut text) = (folder.to_owned(), BTreeMap::new(), Vec::new());
+    Ok(Arc::new(Mutex::new(move |store: (NodeId, Incarnation), line: &audit::trace::Line| {
+        let file = files.entry(store).or_insert_with(|| {
+            let name = match store {
+                (NodeId(node), Incarnation(1)) => format!("{node}.trace"),
+                (NodeId(node), Incarnation(other)) => format!("{node}-{other}.trace"),
+            };
+            File::create(folder.join(name)).map(BufWriter::new)
+        });
+        text.clear();
+        line.write(&mut text);
+        // A trace that is cut short is seen by whoever reads it; the run goes on to its verdict.
+        if let Ok(file) = file {
+            let _ = file.write_all(&text);
+        }
+    })))
 }
 
 fn many(args: &SimArgs, count: u64) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use super::stage::{CLIENTS, Stage, stores};
+use super::stage::{CLIENTS, Stage, tell};
 use super::{Error, proof, refuted};
 use crate::local::{self, Rig};
 use crate::paxos::NodeId;
@@ -108,16 +108,9 @@ pub(super) async fn prove(stage: Stage<'_>, program: &Path) -> Result<(), Error>
     let all = rig.alive();
     rig.kill_all(&all);
     writeln!(out, "\nThe proof. All replicas are killed; what do their disks hold?")?;
-    let ledgers = proof::prove(program, &stores(&rig), &acknowledged)?;
-    for (node, ledger) in ledgers.iter().enumerate() {
-        let (held, decided) = (ledger.held.len(), ledger.decided);
-        let state = &ledger.state;
-        writeln!(
-            out,
-            "  ledger {node}: {held} messages, {decided} known to be decided, hash {state}"
-        )?;
-    }
-    let (count, of) = (acknowledged.len(), ledgers.len());
+    let audited = proof::prove(program, &rig, &acknowledged)?;
+    tell(out, &audited.command, &audited.said)?;
+    let (count, of) = (acknowledged.len(), all.len());
     let majority = of / 2 + 1;
     writeln!(
         out,

@@ -1,57 +1,73 @@
 //! The proof: what the disks hold, against what the clients were told.
 //!
-//! The ledgers are read by `indelible inspect`, a process of its own, when no server runs any more.
+//! The ledgers are read by `indelible audit`, a process of its own, when no server runs any more.
+//! What it cannot know, because only the clients of a play do, is asked here: that each message is
+//! another one, and that a client's messages stand in its order.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 
 use super::storm::Acknowledgement;
-use super::{Error, program, refuted};
+use super::{Error, program, refuted, stage};
+use crate::local::Rig;
+use crate::paxos::NodeId;
 
-/// What one disk holds.
+/// The file in the run's folder in which the audit finds what was acknowledged.
+const ACKNOWLEDGED: &str = "acknowledged.log";
+
+/// A command that was run, and what it said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ledger {
-    /// The lines it holds, decided or accepted.
-    pub held: BTreeSet<String>,
-    /// How many slots it knows to be decided.
-    pub decided: u64,
-    /// The hash of the state up to there.
-    pub state: String,
+pub struct Audited {
+    /// Its words, without the program.
+    pub command: String,
+    /// On its standard output.
+    pub said: String,
 }
 
-/// Reads a store.
+/// Audits all stores of a cluster that does not run, and holds them against what was acknowledged.
 ///
 /// # Errors
 ///
-/// If it cannot be read: then there is no proof.
-pub fn read(program: &Path, store: &Path) -> Result<Ledger, Error> {
-    let held = inspect(program, store, "--held")?;
-    let summary: serde_json::Value =
-        serde_json::from_str(&inspect(program, store, "--json")?).map_err(io::Error::from)?;
-    Ok(Ledger {
-        held: held.lines().map(str::to_owned).collect(),
-        decided: summary["decided"].as_u64().unwrap_or(0),
-        state: summary["state"].as_str().unwrap_or("?").to_owned(),
-    })
+/// The first thing that does not hold, in words; or if a store cannot be read.
+pub fn prove(
+    program: &Path,
+    rig: &Rig,
+    acknowledged: &[Acknowledgement],
+) -> Result<Audited, Error> {
+    in_order(acknowledged).map_err(Error::Refuted)?;
+    let lines: String = acknowledged.iter().map(|it| it.line() + "\n").collect();
+    fs::write(rig.folder().join(ACKNOWLEDGED), lines)?;
+    let nodes = stage::replicas(rig);
+    let stores: Vec<String> = nodes.iter().map(|node| store(rig, *node)).collect();
+    let flags = ["audit", "-f", "cluster.toml", "--acks", ACKNOWLEDGED];
+    let args: Vec<&str> = flags.into_iter().chain(stores.iter().map(String::as_str)).collect();
+    let said = program::run(program, rig.folder(), &args)?;
+    if !said.ok {
+        return Err(refuted(format!("audit says {}\n{}", said.err, said.out)));
+    }
+    for store in &stores {
+        let entries = program::run(program, rig.folder(), ["inspect", store, "--entries"])?;
+        if !entries.ok {
+            return Err(refuted(format!("a ledger cannot be read: {}", entries.err)));
+        }
+        once(&entries.out).map_err(Error::Refuted)?;
+    }
+    Ok(Audited { command: args.join(" "), said: said.out })
 }
 
-/// Whether every acknowledged message stands at its slot on a majority of the disks, once, in each
-/// client's order.
-///
-/// # Errors
-///
-/// The first thing that does not hold, in words.
-pub fn check(ledgers: &[Ledger], acknowledged: &[Acknowledgement]) -> Result<(), String> {
-    let majority = ledgers.len() / 2 + 1;
+/// What a store is called in the run's folder.
+fn store(rig: &Rig, node: NodeId) -> String {
+    let path = rig.store(node);
+    path.strip_prefix(rig.folder()).unwrap_or(&path).display().to_string()
+}
+
+/// Whether each slot was told once, and each client's messages stand in its order.
+fn in_order(acknowledged: &[Acknowledgement]) -> Result<(), String> {
     let mut slots: BTreeMap<u64, &Acknowledgement> = BTreeMap::new();
     let mut last: BTreeMap<usize, &Acknowledgement> = BTreeMap::new();
     for it in acknowledged {
         let line = it.line();
-        let disks = ledgers.iter().filter(|ledger| ledger.held.contains(&line)).count();
-        if disks < majority {
-            return Err(format!("\"{line}\" is on {disks} of {} disks", ledgers.len()));
-        }
         if let Some(other) = slots.insert(it.slot, it) {
             return Err(format!("\"{line}\" and \"{}\" share a slot", other.line()));
         }
@@ -61,57 +77,24 @@ pub fn check(ledgers: &[Ledger], acknowledged: &[Acknowledgement]) -> Result<(),
             return Err(format!("\"{line}\" stands before \"{}\"", before.line()));
         }
     }
-    for ledger in ledgers {
-        let texts: BTreeSet<&str> =
-            ledger.held.iter().filter_map(|line| Some(line.split_once(' ')?.1)).collect();
-        if texts.len() != ledger.held.len() {
-            return Err("a message stands in two slots of one ledger".to_owned());
-        }
-    }
-    let mut states: BTreeMap<u64, &str> = BTreeMap::new();
-    for ledger in ledgers {
-        let known = states.entry(ledger.decided).or_insert(&ledger.state);
-        if *known != ledger.state {
-            return Err(format!("two ledgers differ below slot {}", ledger.decided));
+    Ok(())
+}
+
+/// Whether no message stands in two slots: in a play each is another one.
+fn once(entries: &str) -> Result<(), String> {
+    let mut texts = BTreeSet::new();
+    let said = entries.lines().filter_map(|line| line.split_once(' '));
+    for (_, text) in said {
+        if !texts.insert(text) {
+            return Err(format!("\"{text}\" stands in two slots of one ledger"));
         }
     }
     Ok(())
 }
 
-/// Reads all stores and checks them.
-///
-/// # Errors
-///
-/// If one cannot be read, or the check fails.
-pub fn prove(
-    program: &Path,
-    stores: &[PathBuf],
-    acknowledged: &[Acknowledgement],
-) -> Result<Vec<Ledger>, Error> {
-    let ledgers: Vec<Ledger> =
-        stores.iter().map(|store| read(program, store)).collect::<Result<_, _>>()?;
-    check(&ledgers, acknowledged).map_err(Error::Refuted)?;
-    Ok(ledgers)
-}
-
-fn inspect(program: &Path, store: &Path, what: &str) -> Result<String, Error> {
-    let args = ["inspect".as_ref(), store.as_os_str(), what.as_ref()];
-    let said = program::run(program, Path::new("."), args)?;
-    if said.ok {
-        Ok(said.out)
-    } else {
-        Err(refuted(format!("a ledger cannot be read: {}", said.err)))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn ledger(lines: &[&str]) -> Ledger {
-        let held = lines.iter().map(|line| (*line).to_owned()).collect();
-        Ledger { held, decided: 1, state: "same".to_owned() }
-    }
 
     fn acknowledged(client: usize, number: u64, slot: u64) -> Acknowledgement {
         Acknowledgement { client, number, slot }
@@ -119,21 +102,14 @@ mod tests {
 
     #[test]
     fn the_proof_can_fail_in_each_of_its_parts() {
-        let whole = [ledger(&["0 0: message 0", "1 0: message 1"]), ledger(&["0 0: message 0"])];
-        let two = [whole[0].clone(), whole[0].clone(), whole[1].clone()];
         let acks = [acknowledged(0, 0, 0), acknowledged(0, 1, 1)];
-        assert_eq!(check(&two, &acks), Ok(()));
-        let on_one = [whole[0].clone(), whole[1].clone(), whole[1].clone()];
-        assert!(check(&on_one, &acks).is_err_and(|why| why.contains("1 of 3 disks")));
-        let moved = [acknowledged(0, 0, 1)];
-        assert!(check(&two, &moved).is_err_and(|why| why.contains("0 of 3 disks")));
+        assert_eq!(in_order(&acks), Ok(()));
         let swapped = [acks[1].clone(), acks[0].clone()];
-        assert!(check(&two, &swapped).is_err_and(|why| why.contains("stands before")));
-        let doubled = [ledger(&["0 0: message 0", "1 0: message 0"])];
-        assert!(check(&doubled, &[]).is_err_and(|why| why.contains("two slots")));
-        let mut other = whole[0].clone();
-        other.state = "other".to_owned();
-        let split = [whole[0].clone(), other];
-        assert!(check(&split, &[]).is_err_and(|why| why.contains("differ")));
+        assert!(in_order(&swapped).is_err_and(|why| why.contains("stands before")));
+        let shared = [acks[0].clone(), acknowledged(1, 0, 0)];
+        assert!(in_order(&shared).is_err_and(|why| why.contains("share a slot")));
+        assert_eq!(once("0 0: message 0\n1 0: message 1\n"), Ok(()));
+        let doubled = once("0 0: message 0\n1 0: message 0\n");
+        assert!(doubled.is_err_and(|why| why.contains("two slots")));
     }
 }

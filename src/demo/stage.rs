@@ -5,7 +5,6 @@
 //! continues it when it comes back.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::storm::{Acknowledgement, Storm};
@@ -142,11 +141,6 @@ pub(super) fn replicas(rig: &Rig) -> Vec<NodeId> {
     rig.cluster().nodes.iter().map(|member| member.id).collect()
 }
 
-/// Their stores.
-pub(super) fn stores(rig: &Rig) -> Vec<PathBuf> {
-    replicas(rig).into_iter().map(|node| rig.store(node)).collect()
-}
-
 /// The name of the file in the run's folder to which a replica appends what it has executed.
 pub(super) fn executed(node: NodeId) -> String {
     format!("{}.log", node.0)
@@ -168,6 +162,15 @@ fn told(rig: &mut Rig, node: NodeId, flags: &[String]) {
     let file = format!("--log-file={}", rig.folder().join(executed(node)).display());
     let flags: Vec<&str> = flags.iter().map(String::as_str).chain([file.as_str()]).collect();
     rig.set_flags(&flags);
+}
+
+/// Shows a command, and what it said.
+pub(super) fn tell(out: &mut dyn Write, command: &str, said: &str) -> Result<(), Error> {
+    writeln!(out, "  $ indelible {command}")?;
+    for line in said.lines() {
+        writeln!(out, "  {line}")?;
+    }
+    Ok(())
 }
 
 /// The last value that a log gives under this name.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::transfer::{self, Arrived, Offered, Parcel, Transfer};
 use super::{Node, Output};
-use crate::paxos::{Command, Input, NodeId, Slot, Wal};
+use crate::paxos::{Command, Heard, Input, NodeId, Slot, Tap, Wal};
 use crate::rsm::executor::CHECKPOINT_SLOTS;
 use crate::rsm::{Extent, Kept, ShelfError, Snapshot, StateMachine};
 use crate::wire::{client, codec};
@@ -166,6 +166,7 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         }
         let arrived = &mut self.keeping.arrived;
         if let Some(Arrived { snapshot, .. }) = arrived.take_if(|it| it.snapshot.applied == slot) {
+            self.tap.hear(Heard::Installed(snapshot.applied));
             self.executor.restore(&snapshot);
             self.replica.note_replaced();
             self.first.push(Input::Install(snapshot.applied));

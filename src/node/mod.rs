@@ -21,8 +21,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::paxos::{
-    ClientId, Command, Config, Effects, Input, Network, NodeId, Notice, Persister, ReadId,
-    Rejection, Released, Replica, Request, RequestNumber, Slot, Wal,
+    ClientId, Command, Config, Effects, Heard, Input, Listener, Network, NodeId, Notice, Persister,
+    ReadId, Rejection, Released, Replica, Request, RequestNumber, Slot, Tap, Wal,
 };
 use crate::rsm::{Executor, Outcome, ShelfError, StateMachine};
 use crate::wire::client::{self, Entry, NodeStatus, Refusal, Role};
@@ -47,6 +47,7 @@ pub struct Node<W, M> {
     /// What is stepped through before all else: a snapshot in force is told to the core before the
     /// core can decide anything below it.
     first: Vec<Input>,
+    tap: Listener,
 }
 
 /// What waits until a quorum has said that this node still leads.
@@ -81,8 +82,15 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         let mut replica = Replica::recover(config, state);
         replica.note_applied(executor.applied(), executor.take_checkpoints());
         let keeping = Keeping::new(pace, newest);
-        let (persister, asked) = (Persister::new(wal), BTreeMap::new());
-        Ok(Node { replica, persister, executor, asked, reads: 0, keeping, first })
+        let (persister, asked, tap) = (Persister::new(wal), BTreeMap::new(), Listener::default());
+        Ok(Node { replica, persister, executor, asked, reads: 0, keeping, first, tap })
+    }
+
+    /// Has somebody hear all that happens here from now on. Before the first event.
+    pub fn listen(&mut self, tap: Box<dyn Tap + Send>) {
+        self.tap = Listener::new(tap);
+        let (config, state) = (self.replica.config(), self.replica.state());
+        self.tap.hear(Heard::Started(config, state, self.executor.applied()));
     }
 
     /// Does everything that these events ask for: one commit for all of it. What the node says to
@@ -144,8 +152,12 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         mut effects: Effects,
         network: &mut impl Network,
     ) -> Result<Released, W::Error> {
-        network.send(self.persister.release_early(&mut effects));
-        self.persister.persist(effects)
+        let early = self.persister.release_early(&mut effects);
+        self.tap.sent(early.messages());
+        network.send(early);
+        let released = self.persister.persist_heard(effects, &mut self.tap)?;
+        self.tap.sent(released.messages());
+        Ok(released)
     }
 
     /// Turns an event into inputs of the core, or answers it at once.
@@ -217,7 +229,10 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         let mut inputs = Vec::new();
         for notice in notices {
             match notice {
-                Notice::Decided(slot, command) => self.take_decided(slot, command, outputs)?,
+                Notice::Decided(slot, command) => {
+                    self.tap.hear(Heard::Decided(slot));
+                    self.take_decided(slot, command, outputs)?;
+                }
                 Notice::Queued(client, number) => outputs.push(Output::Queued(client, number)),
                 Notice::Rejected(client, number, why) => {
                     outputs.push(Output::Rejected(client, number, refusal(why)));
@@ -249,6 +264,7 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
     }
 
     fn apply_slot(&mut self, slot: Slot, command: &Command, outputs: &mut Vec<Output>) {
+        self.tap.hear(Heard::Applied(slot));
         let Some(applied) = self.executor.apply(slot, command) else { return };
         let (slot, outcome) = match applied.outcome {
             Outcome::Applied(slot, reply) => (slot, client::Outcome::Applied(reply)),

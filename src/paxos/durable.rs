@@ -98,6 +98,7 @@ use super::message::{
     Message, Recall, Recollection, Rejoin, Resend,
 };
 use super::notice::Notice;
+use super::tap::{Heard, Tap};
 
 mod record;
 mod state;
@@ -303,13 +304,33 @@ impl<W: Wal> Persister<W> {
     ///
     /// If a step was dropped, repeated or reordered, or if an earlier commit failed.
     pub fn persist(&mut self, effects: Effects) -> Result<Released, W::Error> {
+        self.persist_heard(effects, &mut ())
+    }
+
+    /// As [`persist`](Persister::persist), with somebody who hears what goes to the log, and when
+    /// it is there.
+    ///
+    /// # Errors
+    ///
+    /// The log's. Nothing passes then, ever again.
+    ///
+    /// # Panics
+    ///
+    /// As [`persist`](Persister::persist).
+    pub fn persist_heard(
+        &mut self,
+        effects: Effects,
+        tap: &mut impl Tap,
+    ) -> Result<Released, W::Error> {
         assert!(!self.failed, "a failed commit is final: nothing may be said after it");
         assert_eq!(self.next_step, effects.steps.start, "each step is persisted once, in order");
         self.next_step = effects.steps.end;
         if !effects.records.is_empty() {
+            effects.records.iter().for_each(|record| tap.hear(Heard::Recorded(record)));
             self.failed = true;
             self.wal.commit(&effects.records)?;
             self.failed = false;
+            tap.hear(Heard::Synced);
         }
         let mut messages = effects.early;
         messages.extend(effects.sealed);

@@ -8,6 +8,7 @@ mod acceptor;
 mod arbitrary;
 pub mod ballot;
 mod campaigning;
+pub mod claims;
 pub mod command;
 mod commander;
 pub mod concord;
@@ -30,9 +31,11 @@ mod sound;
 mod standing;
 mod stores;
 mod suffrage;
+pub mod tap;
 mod trimming;
 
 pub use ballot::{Ballot, Incarnation, NodeId, Slot};
+pub use claims::{Claim, Ground};
 pub use command::{ClientId, Command, Request, RequestNumber};
 pub use concord::Difference;
 pub use config::{Config, Limits, Timing};
@@ -41,6 +44,7 @@ pub use message::*;
 pub use notice::{Notice, ReadId, Rejection};
 pub use replica::{Input, Replica};
 pub use standing::Tenure;
+pub use tap::{Heard, Listener, Tap};
 
 /// Values for tests all over the crate.
 #[cfg(test)]

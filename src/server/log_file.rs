@@ -26,7 +26,7 @@ pub type LineOf = fn(&Entry) -> Option<String>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It cannot be opened or read.
-    #[error("log file {}: {error}", path.display())]
+    #[error("{}: {error}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -34,7 +34,7 @@ pub enum Error {
         error: io::Error,
     },
     /// Another process writes it.
-    #[error("log file {}: another node writes it", .0.display())]
+    #[error("{}: another node writes it", .0.display())]
     Busy(PathBuf),
     /// It is not what this node has executed.
     #[error(
@@ -92,16 +92,7 @@ impl LogFile {
     /// If it cannot be opened, is no plain file, or another process writes it.
     pub(super) fn open(path: &Path, line_of: LineOf) -> Result<LogFile, Error> {
         let failed = |error| Error::Io { path: path.to_owned(), error };
-        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-            return Err(failed(io::Error::other("not a plain file")));
-        }
-        let file = File::options().read(true).append(true).create(true).open(path);
-        let file = file.map_err(failed)?;
-        file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => Error::Busy(path.to_owned()),
-            TryLockError::Error(error) => failed(error),
-        })?;
-        let end = cut_torn_end(&file).map_err(failed)?;
+        let (file, end) = open_to_append(path)?;
         let mut reader = BufReader::new(file.try_clone().map_err(failed)?);
         reader.rewind().map_err(failed)?;
         let held = (end > 0).then_some(Held { reader, at: 0, end });
@@ -178,6 +169,26 @@ impl LogFile {
         }
         Ok(true)
     }
+}
+
+/// Opens a file of lines, or makes it, and cuts a torn end; and how long it is then.
+///
+/// # Errors
+///
+/// If it cannot be opened, is no plain file, or another process writes it.
+pub(super) fn open_to_append(path: &Path) -> Result<(File, u64), Error> {
+    let failed = |error| Error::Io { path: path.to_owned(), error };
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(failed(io::Error::other("not a plain file")));
+    }
+    let file = File::options().read(true).append(true).create(true).open(path);
+    let file = file.map_err(failed)?;
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => Error::Busy(path.to_owned()),
+        TryLockError::Error(error) => failed(error),
+    })?;
+    let end = cut_torn_end(&file).map_err(failed)?;
+    Ok((file, end))
 }
 
 /// Cuts what follows the last end of line: a write that was torn. How long the file is then.

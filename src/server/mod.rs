@@ -5,7 +5,7 @@
 //! Between them: one bounded queue of jobs, a queue to each peer and to each client, and a watched
 //! note of how far the node has applied, whom it follows, and that its thread lives: clients are to
 //! leave a node whose disk has stalled. Where a log file is asked for, one more thread writes it
-//! (`scribe`).
+//! (`scribe`); and one a trace (`trace_file`).
 //!
 //! **Architecture invariant:** waiting and changing are apart. `select` waits and changes nothing;
 //! the node's thread changes and waits for nothing but the disk.
@@ -22,6 +22,7 @@ mod scribe;
 mod strangers;
 #[cfg(test)]
 mod tests;
+mod trace_file;
 mod vigil;
 
 use std::collections::BTreeSet;
@@ -49,6 +50,7 @@ use drive::Drive;
 use jobs::{Job, Lane};
 use log_file::LogFile;
 use scribe::Scribe;
+use trace_file::TraceFile;
 
 pub use log_file::{Error as LogFileError, LineOf};
 
@@ -70,6 +72,8 @@ pub struct Options {
     pub allow_faults: bool,
     /// Where it writes what it has executed, for people; and how each entry of the archive reads.
     pub log_file: Option<(PathBuf, LineOf)>,
+    /// Where it writes what it does, for an audit.
+    pub trace: Option<PathBuf>,
     /// Slots that it leaves out as primary of the first view.
     pub skip_slots: BTreeSet<Slot>,
     /// What it loses of what it says.
@@ -89,6 +93,7 @@ impl Options {
             incarnation,
             allow_faults: false,
             log_file: None,
+            trace: None,
             skip_slots: BTreeSet::new(),
             loss: Loss::default(),
             pace: Pace::default(),
@@ -106,7 +111,7 @@ pub enum Error<E: std::error::Error> {
     /// Its log or its archive failed, or they do not belong together: final.
     #[error(transparent)]
     Node(#[from] node::Error<E>),
-    /// Its log file cannot be opened, or is not its own.
+    /// Its log file, or its trace, cannot be opened; or the file is not its own.
     #[error(transparent)]
     LogFile(#[from] LogFileError),
     /// It is not a member.
@@ -207,7 +212,8 @@ where
 {
     let beside = storage.found(options.pace)?;
     let Storage { wal, shelf } = storage;
-    let node = Node::open(config(cluster, &options), wal, beside, machine)?;
+    let mut node = Node::open(config(cluster, &options), wal, beside, machine)?;
+    let _written_at_the_end = open_trace(&options, &mut node)?;
     let log_file = open_log_file(&options, &node)?;
     tracing::info!(
         node = options.node.0,
@@ -290,6 +296,17 @@ fn open_book<W: Wal, M: StateMachine>(cluster: &Cluster, me: &Identity, node: &N
         book.hear_of(peer, &String::from_utf8_lossy(address));
     }
     book
+}
+
+/// The trace, if one is asked for: it is told of all that this node does.
+fn open_trace<W: Wal, M: StateMachine>(
+    options: &Options,
+    node: &mut Node<W, M>,
+) -> Result<Option<TraceFile>, LogFileError> {
+    let Some(path) = &options.trace else { return Ok(None) };
+    let trace = TraceFile::open(path)?;
+    node.listen(trace.tap());
+    Ok(Some(trace))
 }
 
 /// The log file, if one is asked for. What it holds is compared with what the node has executed so

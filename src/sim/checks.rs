@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::claims::{self, claims_are_durable};
+use super::claims;
 use super::disk::Disk;
 use super::stores::Stores;
 use super::votes::{Store, Votes};
 use crate::node::Node;
+use crate::paxos::claims::persist_before_send;
 use crate::paxos::invariants::{self, Broken, Proposed};
 use crate::paxos::{
     AcceptorState, Ballot, ClientId, Command, Envelope, Message, NodeId, PValue, Record,
@@ -164,7 +165,7 @@ impl Checks {
 
     /// At each release: what leaves is on the disk it rests on.
     pub(super) fn released(&mut self, disk: &Disk, stores: &Stores, envelope: &Envelope) {
-        demand(envelope.from, disk.inspect(|image| claims_are_durable(image, envelope)));
+        demand(envelope.from, disk.inspect(|image| persist_before_send(image, envelope)));
         if claims::counts(&envelope.message) {
             disk.may_be_counted();
         }

@@ -18,7 +18,7 @@ use super::votes::Store;
 use super::weather;
 use crate::paxos::{AcceptorState, Incarnation, NodeId, Record, Wal};
 use crate::wal::Identity;
-use crate::wal::ledger::{self, Fault, Ledger, Mark};
+use crate::wal::ledger::{self, Fault, Ledger, Mark, Reading};
 
 /// The disk of one node; it outlives the node's crashes. Clones are the same disk.
 #[derive(Clone, Debug)]
@@ -143,6 +143,11 @@ impl Disk {
     /// What reached the disk since this was last asked.
     pub(super) fn take_written(&self) -> Vec<Record> {
         std::mem::take(&mut self.0.borrow_mut().written)
+    }
+
+    /// The records that a node would read after a crash now, with their numbers.
+    pub(super) fn records(&self) -> Vec<(u64, Record)> {
+        self.0.borrow().reading().expect("it was read at the start").records
     }
 
     /// Whose it is.
@@ -325,14 +330,17 @@ impl Platter {
         Some(what)
     }
 
-    fn read(&mut self) -> Result<AcceptorState, DiskError> {
+    fn reading(&self) -> Result<Reading, DiskError> {
         let values: Vec<(u64, &[u8])> =
             self.values.iter().map(|(number, value)| (*number, &value[..])).collect();
-        let reading =
-            ledger::read(&values, self.fingerprint, self.water).map_err(|fault| match fault {
-                Fault::Damaged(what) => DiskError::Refused(what),
-                Fault::Newer(version) => DiskError::Refused(format!("version {version}")),
-            })?;
+        ledger::read(&values, self.fingerprint, self.water).map_err(|fault| match fault {
+            Fault::Damaged(what) => DiskError::Refused(what),
+            Fault::Newer(version) => DiskError::Refused(format!("version {version}")),
+        })
+    }
+
+    fn read(&mut self) -> Result<AcceptorState, DiskError> {
+        let reading = self.reading()?;
         for number in reading.torn.clone().chain(reading.left.clone()) {
             self.values.remove(&number);
         }

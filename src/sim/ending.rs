@@ -174,6 +174,7 @@ impl World {
             Verdict::Refused { why } => panic!("the history is not linearizable: {why}"),
             Verdict::TooWide { .. } | Verdict::TooLong => self.report.unjudged += 1,
         }
+        self.audit();
         self.report.ticks = self.now;
         self.report.decided = self.checks.decided();
         self.report.trims = self.checks.trims;

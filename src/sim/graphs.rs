@@ -7,6 +7,7 @@
 //!
 //! All 5,120 pairs take a while: `INDELIBLE_SOAK=1` runs them all, else a share of them.
 
+use super::trace::Ears;
 use super::weather::Weather;
 use super::world::World;
 use crate::node::Event;
@@ -76,7 +77,7 @@ impl Trial {
         let mut weather = Weather::calm(graph.members, ELECTION);
         weather.load.reads = 0.0;
         weather.network.delay_ticks = 2;
-        let mut world = World::new(u64::from(first.0), weather, None);
+        let mut world = World::new(u64::from(first.0), weather, Ears::default());
         // Only `first` reaches anybody: so only it can lead.
         world.net.keep_only(|from, to| from == first.0 || to == first.0);
         let mut trial =

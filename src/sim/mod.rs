@@ -13,6 +13,7 @@
 //! is the same run, for ever.
 
 mod astray;
+mod audited;
 mod checks;
 mod claims;
 mod client;
@@ -43,5 +44,5 @@ mod world;
 
 pub use report::Report;
 pub use run::{Findings, Total, run, run_in, run_many, run_told};
-pub use trace::{HEADING, Line, Sink};
+pub use trace::{Ears, HEADING, Line, Sink, Tracer};
 pub use weather::Weather;

@@ -37,7 +37,10 @@ impl World {
             Err(error) => Some(error.to_string()),
         };
         match (opened, verdict) {
-            (Ok(opened), None) => {
+            (Ok(mut opened), None) => {
+                if let Some(tap) = self.trace.tap(disk.store()) {
+                    opened.listen(tap);
+                }
                 self.note(node, "starts", String::new);
                 self.checks.on_restart(node, &self.disks[index], opened.replica().state());
                 self.checks.after(&opened);

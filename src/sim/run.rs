@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::report::Report;
-use super::trace::Sink;
+use super::trace::Ears;
 use super::weather::Weather;
 use super::world::World;
 
@@ -24,17 +24,17 @@ pub fn run(seed: u64) -> Report {
 /// As [`run`].
 #[must_use]
 pub fn run_in(seed: u64, weather: Weather) -> Report {
-    whole(World::new(seed, weather, None))
+    whole(World::new(seed, weather, Ears::default()))
 }
 
-/// As [`run_in`]; every event goes to `sink` as it happens.
+/// As [`run_in`]; `ears` are told what happens as it does.
 ///
 /// # Panics
 ///
 /// As [`run`].
 #[must_use]
-pub fn run_told(seed: u64, weather: Weather, sink: Sink) -> Report {
-    whole(World::new(seed, weather, Some(sink)))
+pub fn run_told(seed: u64, weather: Weather, ears: Ears) -> Report {
+    whole(World::new(seed, weather, ears))
 }
 
 fn whole(mut world: World) -> Report {

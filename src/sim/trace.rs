@@ -3,12 +3,43 @@
 //! The hash is always taken; the lines are made only for whoever asks for them.
 
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::votes::Store;
+use crate::audit::{self, trace::Teller};
 use crate::node::Event;
-use crate::paxos::{Ballot, Message, NodeId, Slot};
+use crate::paxos::{Ballot, Heard, Incarnation, Message, NodeId, Slot, Tap};
 
 /// Where the lines go.
 pub type Sink = Box<dyn FnMut(&Line)>;
+
+/// Where the traces of the nodes go, as `audit` reads them: one for each store, since a node that
+/// was replaced may go on beside the new one.
+pub type Tracer = Arc<Mutex<dyn FnMut((NodeId, Incarnation), &audit::trace::Line) + Send>>;
+
+/// Who is told of a run.
+#[derive(Default)]
+pub struct Ears {
+    /// Is told each event.
+    pub sink: Option<Sink>,
+    /// Is told what each node does.
+    pub tracer: Option<Tracer>,
+}
+
+/// What a node tells a tracer.
+struct Tape {
+    store: Store,
+    teller: Teller,
+    tracer: Tracer,
+}
+
+impl Tap for Tape {
+    fn hear(&mut self, heard: Heard<'_>) {
+        let line = self.teller.line(heard);
+        let mut tracer = self.tracer.lock().unwrap_or_else(PoisonError::into_inner);
+        tracer(self.store, &line);
+    }
+}
 
 /// One event.
 #[derive(Clone, Debug)]
@@ -51,12 +82,18 @@ pub const HEADING: &str = "    time  at what               ballot   slot   disk"
 
 pub(super) struct Trace {
     hash: u64,
-    sink: Option<Sink>,
+    ears: Ears,
 }
 
 impl Trace {
-    pub(super) fn new(seed: u64, sink: Option<Sink>) -> Trace {
-        Trace { hash: seed ^ 0xcbf2_9ce4_8422_2325, sink }
+    pub(super) fn new(seed: u64, ears: Ears) -> Trace {
+        Trace { hash: seed ^ 0xcbf2_9ce4_8422_2325, ears }
+    }
+
+    /// For a node that starts on this store.
+    pub(super) fn tap(&self, store: Store) -> Option<Box<dyn Tap + Send>> {
+        let tracer = self.ears.tracer.clone()?;
+        Some(Box::new(Tape { store, teller: Teller::default(), tracer }))
     }
 
     pub(super) fn hash(&self) -> u64 {
@@ -72,14 +109,14 @@ impl Trace {
         self.mix(what);
         self.mix(ballot);
         self.mix(line.slot.map_or(u64::MAX, |slot| slot.0));
-        if let Some(sink) = &mut self.sink {
+        if let Some(sink) = &mut self.ears.sink {
             sink(line);
         }
     }
 
     /// Whether anybody reads the lines.
     pub(super) fn is_read(&self) -> bool {
-        self.sink.is_some()
+        self.ears.sink.is_some()
     }
 
     fn mix(&mut self, word: u64) {

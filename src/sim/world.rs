@@ -16,7 +16,7 @@ use super::report::Report;
 use super::room::Seen;
 use super::shelf::SimShelf;
 use super::stores::{Ghost, Stores};
-use super::trace::{self, Line, Sink, Trace};
+use super::trace::{self, Ears, Line, Trace};
 use super::weather::Weather;
 use crate::node::{self, Event, Output};
 use crate::paxos::{ClientId, Envelope, Message, Network, NodeId, Released};
@@ -64,7 +64,7 @@ impl Network for Gate<'_> {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, weather: Weather, sink: Option<Sink>) -> World {
+    pub(super) fn new(seed: u64, weather: Weather, ears: Ears) -> World {
         let (members, clients) = (weather.members, weather.load.clients);
         let mut rng = Rng::with_seed(seed ^ 0x5EED);
         let rate = |rng: &mut Rng| match weather.process.drift {
@@ -95,7 +95,7 @@ impl World {
             history: History::new(),
             checks: Checks::new(members.into()),
             astray: Astray::new(seed, &weather),
-            trace: Trace::new(seed, sink),
+            trace: Trace::new(seed, ears),
             faults: true,
             report: Report::default(),
             weather,

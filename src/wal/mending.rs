@@ -96,7 +96,7 @@ impl Before {
     }
 }
 
-/// Puts in the place of each gap what bounds it.
+/// Puts in the place of each gap what bounds it, and behind all the promise of the high-water file.
 ///
 /// # Errors
 ///
@@ -115,14 +115,22 @@ pub(super) fn mend(groups: &mut Vec<Group>, gaps: &[Gap], written: Mark) -> Resu
         }
         let lost = Record::Lost {
             below: after.end,
-            promised: written.promised,
+            promised: None,
             accepted_in: after.accepted_in.filter(|_| before.pledges != after.pledges),
             pledges: after.pledges,
         };
         end = end.max(after.end);
         groups.insert(gap.at, Group { number: gap.values.start, before, records: vec![lost] });
     }
-    let Some(first) = gaps.first() else { return Ok(()) };
+    let (Some(first), Some(last)) = (gaps.first(), groups.last()) else { return Ok(()) };
+    let (number, before) = (last.number, last.after());
+    let promised = Record::Lost {
+        below: Slot(0),
+        promised: written.promised,
+        accepted_in: None,
+        pledges: before.pledges,
+    };
+    groups.push(Group { number, before, records: vec![promised] });
     let state = AcceptorState::replay(groups.iter().flat_map(|group| group.records.clone()));
     let mark = state.mark();
     if end > mark {

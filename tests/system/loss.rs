@@ -79,8 +79,7 @@ async fn play(nodes: u16, share: f64) -> Result<(), Failed> {
     let all = rig.alive();
     assert_eq!(all.len(), usize::from(nodes));
     rig.kill_all(&all);
-    let stores: Vec<PathBuf> = all.iter().map(|node| rig.store(*node)).collect();
-    proof::prove(&program, &stores, &acknowledged)?;
+    proof::prove(&program, &rig, &acknowledged)?;
     Ok(())
 }
 

@@ -9,6 +9,7 @@
 
 #![allow(clippy::print_stderr, reason = "a test runner talks on stderr")]
 
+mod audits;
 mod bad_input;
 mod cases;
 mod chat;
@@ -40,6 +41,7 @@ mod small;
 mod store;
 mod strace;
 mod strace_node;
+mod traces;
 mod transfers;
 mod views;
 
@@ -85,6 +87,7 @@ fn trials() -> Vec<Trial> {
     let parts = [
         need::trials(),
         processes::trials(),
+        audits::trials(),
         bad_input::trials(),
         cases::trials(),
         chat::trials(),
@@ -107,6 +110,7 @@ fn trials() -> Vec<Trial> {
         skip_slot::trials(),
         store::trials(),
         strace_node::trials(),
+        traces::trials(),
         transfers::trials(),
         views::trials(),
     ];

@@ -36,6 +36,11 @@ pub(crate) fn lossy_times() -> usize {
     if soak() { 5 } else { 1 }
 }
 
+/// Replies of simulated nodes that are held against their disks.
+pub(crate) fn traced_replies() -> u64 {
+    if soak() { 1_000_000 } else { 20_000 }
+}
+
 /// Power cuts of one store.
 pub(crate) fn cuts() -> u32 {
     if soak() { 300 } else { 20 }

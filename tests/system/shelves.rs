@@ -48,7 +48,8 @@ async fn damaged_newest() -> Result<(), Failed> {
     let file = format!("{newest:020}.snap");
     let says = |line: &str| line.contains("it is left out") && line.contains(&file);
     assert!(log.lines().any(says), "nothing of {file}:\n{log}");
-    ending::verify(&rig.cluster_file())
+    ending::verify(&rig.cluster_file())?;
+    ending::disks(&mut rig, &[])
 }
 
 async fn nothing_whole() -> Result<(), Failed> {
@@ -72,7 +73,8 @@ async fn nothing_whole() -> Result<(), Failed> {
     }
     rig.start(VICTIM)?;
     rig.ready(PATIENCE).await?;
-    ending::verify(&rig.cluster_file())
+    ending::verify(&rig.cluster_file())?;
+    ending::disks(&mut rig, &[])
 }
 
 /// Three nodes, idle, each with two snapshots and a log that does not go back to the beginning.

@@ -115,5 +115,6 @@ async fn all_is_well(rig: &mut Rig, teller: &mut Teller) -> Result<(), Failed> {
     teller.say(10, 100).await?;
     rig.start_all()?;
     rig.ready(PATIENCE).await?;
-    ending::verify(&rig.cluster_file())
+    ending::verify(&rig.cluster_file())?;
+    ending::disks(rig, &[])
 }

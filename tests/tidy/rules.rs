@@ -42,7 +42,7 @@ pub(crate) const RULES: [Rule; 10] = [
 ];
 
 /// Who may import whom: a module only from those of a lower number.
-const LAYERS: [(&str, u8); 20] = [
+const LAYERS: [(&str, u8); 21] = [
     ("paxos", 0),
     ("rsm", 1),
     ("wire", 1),
@@ -54,6 +54,7 @@ const LAYERS: [(&str, u8); 20] = [
     ("node", 3),
     ("transport", 4),
     ("client", 4),
+    ("audit", 3),
     ("sim", 4),
     ("server", 5),
     ("local", 5),

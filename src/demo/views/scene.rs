@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::succession::{self, View};
 use super::{Ground, Options};
 use crate::cluster::ELECTION_DEFAULT;
-use crate::demo::stage::{self, PATIENCE, Stage, names};
+use crate::demo::stage::{self, PATIENCE, Stage, names, tell};
 use crate::demo::storm::Acknowledgement;
 use crate::demo::{Error, executed, program, proof, refuted};
 use crate::local::{self, Pause, Rig};
@@ -202,7 +202,8 @@ impl Ending<'_> {
         let log = fs::read_to_string(folder.join(longest))?;
         executed::check(&log, &self.acknowledged).map_err(Error::Refuted)?;
         self.rig.kill_all(&alive);
-        proof::prove(self.program, &stage::stores(&self.rig), &self.acknowledged)?;
+        let audited = proof::prove(self.program, &self.rig, &self.acknowledged)?;
+        tell(self.out, &audited.command, audited.said.lines().last().unwrap_or_default())?;
         let (n, quorum, whose) = (all.len(), self.rig.cluster().quorum(), names(&alive));
         writeln!(self.out, "Checked: {claim}.")?;
         writeln!(
@@ -212,13 +213,4 @@ impl Ending<'_> {
         )?;
         Ok(())
     }
-}
-
-/// Shows a command, and what it said.
-fn tell(out: &mut dyn Write, command: &str, said: &str) -> Result<(), Error> {
-    writeln!(out, "  $ indelible {command}")?;
-    for line in said.lines() {
-        writeln!(out, "  {line}")?;
-    }
-    Ok(())
 }

@@ -11,11 +11,11 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::super::claims::claims_are_durable;
 use super::Trial;
 use super::atlas::Yes;
 use super::laws;
 use crate::node::{self, Beside, Event, Node};
+use crate::paxos::claims::persist_before_send;
 use crate::paxos::invariants::{self, Verdict};
 use crate::paxos::{
     AcceptorState, Ballot, CanvassAnswer, ClientId, Config, Envelope, Incarnation, Network, NodeId,
@@ -236,7 +236,7 @@ struct Wire {
 impl Network for Wire {
     fn send(&mut self, released: Released) {
         for envelope in released.into_messages() {
-            let claims = claims_are_durable(&self.disk.image(), &envelope);
+            let claims = persist_before_send(&self.disk.image(), &envelope);
             self.verdict = std::mem::replace(&mut self.verdict, Ok(())).and(claims);
             self.sent.push(envelope);
         }
