@@ -21,6 +21,10 @@ pub struct Report {
     pub trims: u64,
     /// Snapshots of others that took the place of a log.
     pub installs: u64,
+    /// Entries of archives that came from others.
+    pub fetched: u64,
+    /// Those that a restarted node found on its shelf, and did not ask for once more.
+    pub regained: u64,
     /// Nodes that stopped because their state was not that of the others.
     pub stopped: u64,
     /// Logs that were damaged in the middle, and mended.

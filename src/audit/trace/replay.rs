@@ -51,7 +51,7 @@ impl Rule {
     pub fn sentence(self) -> &'static str {
         match self {
             Rule::PersistBeforeSend => "nothing leaves that claims what was not synced",
-            Rule::Numbers => "no record is left out, none is synced before it is written",
+            Rule::Numbers => "none is left out, or synced before it is written",
             Rule::Decisions => "slots are decided in their order",
             Rule::Applications => "slots are applied in their order, once decided",
             Rule::Restarts => "a node that starts again finds all that was synced",

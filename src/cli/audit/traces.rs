@@ -100,7 +100,7 @@ fn rules(gone: &[Gone]) -> String {
         let extent = match rule {
             Rule::PersistBeforeSend => {
                 let (sends, claims) = (sum(|it| it.sends), sum(|it| it.claims));
-                format!("{sends} messages, of which {claims} claim something of the disk")
+                format!("{sends} messages, {claims} with a claim")
             }
             Rule::Numbers => format!("{} records", sum(|it| it.records)),
             Rule::Decisions => format!("{} slots", sum(|it| it.decided)),
