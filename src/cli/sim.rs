@@ -188,7 +188,8 @@ fn summary(findings: &Findings, seconds: f64) -> String {
     format!(
         "{} runs in {seconds:.1} s ({:.0}/s), {} events, {:.1} simulated hours; {} decided, {} \
          answered, {} reads; {} crashes, {} disks refused, {} clusters lost for good, {} trims, {} \
-         snapshots installed, {} histories not searched; trace {:016x}",
+         snapshots installed, {} entries fetched for them and {} regained after a crash, {} \
+         histories not searched; trace {:016x}",
         total.runs,
         total.runs as f64 / seconds,
         sum.events,
@@ -201,6 +202,8 @@ fn summary(findings: &Findings, seconds: f64) -> String {
         total.lost,
         sum.trims,
         sum.installs,
+        sum.fetched,
+        sum.regained,
         sum.unjudged,
         sum.trace,
     )
@@ -220,6 +223,8 @@ fn as_json(findings: &Findings, seconds: f64) -> String {
         "refused": sum.refused,
         "trims": sum.trims,
         "installs": sum.installs,
+        "fetched": sum.fetched,
+        "regained": sum.regained,
         "lost": total.lost,
         "unjudged": sum.unjudged,
         "trace": format!("{:016x}", sum.trace),

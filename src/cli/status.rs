@@ -200,6 +200,7 @@ fn to_json(asked: &[Asked<'_>]) -> String {
                 "transfer": it.transfer.map(|it| json!({
                     "from": it.from.0,
                     "done": it.done,
+                    "regained": it.regained,
                     "to_come": it.to_come,
                     "ms": it.millis,
                 })),

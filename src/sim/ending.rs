@@ -37,6 +37,7 @@ impl World {
         for node in self.members() {
             self.disk(node).spare();
             let machine = self.machine(node);
+            machine.shelf.spare();
             machine.set_right();
             machine.busy_until = 0;
             self.restart(node);

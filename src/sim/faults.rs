@@ -171,7 +171,7 @@ impl World {
     }
 
     /// A node ends, and starts again after so many ticks.
-    fn crash_for(&mut self, node: NodeId, why: &'static str, away: u64) {
+    pub(super) fn crash_for(&mut self, node: NodeId, why: &'static str, away: u64) {
         if !self.machines[usize::from(node.0)].stop(&mut self.rng) {
             return;
         }

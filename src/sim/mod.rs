@@ -8,10 +8,12 @@
 //!
 //! Beside the seeds stand two things that leave nothing to chance: [`explore`] takes every
 //! interleaving of a small world, and `graphs` every way in which five nodes can be connected.
+//! `transfers` crashes a node again and again while it gets a snapshot.
 //!
 //! **Architecture invariant:** no clock, no thread, no disk, no socket, no hash map; the same seed
 //! is the same run, for ever.
 
+mod brought;
 mod checks;
 mod claims;
 mod client;
@@ -32,6 +34,8 @@ mod room;
 mod run;
 mod shelf;
 mod trace;
+#[cfg(test)]
+mod transfers;
 mod votes;
 pub mod weather;
 pub mod witness;

@@ -83,6 +83,8 @@ impl Total {
         sum.refused += more.refused;
         sum.trims += more.trims;
         sum.installs += more.installs;
+        sum.fetched += more.fetched;
+        sum.regained += more.regained;
         sum.unjudged += more.unjudged;
         sum.trace = sum.trace.wrapping_add(more.trace);
     }

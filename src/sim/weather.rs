@@ -126,6 +126,8 @@ pub struct Disk {
     pub uneven: bool,
     /// The share of crashes after which something on the disk is not what was written.
     pub rot: f64,
+    /// The share of pages of an archive of which a bit flips between the disk and the wire.
+    pub flips: f64,
     /// The share of commits that do nothing, and say that all went well. No seed draws it: it is
     /// there to be caught.
     pub lies: f64,
@@ -150,7 +152,7 @@ impl Weather {
         let election_ticks = 16 << rng.u64(0..8);
         let storms = if seed % LONG_EVERY == LONG_EVERY - 1 { LONG_TIMES } else { 1 };
         let rng = &mut rng;
-        Weather {
+        let mut weather = Weather {
             members: members.unwrap_or(drawn),
             election_ticks,
             storm_ticks: election_ticks * STORM_ELECTIONS * storms,
@@ -161,7 +163,10 @@ impl Weather {
             snapshot_slots: if rng.u8(0..4) == 0 { 0 } else { length(rng, 50) },
             margin_slots: length(rng, 50),
             chunk_bytes: length(rng, 4096),
-        }
+        };
+        // Drawn last: seeds that found something keep the weather in which they did.
+        weather.disk.flips = share(rng, 0.1);
+        weather
     }
 
     /// No faults at all: messages take a little while, and that is it.
@@ -213,6 +218,7 @@ impl Weather {
                 commit_ticks: 0,
                 uneven: false,
                 rot: 0.0,
+                flips: 0.0,
                 lies: 0.0,
             },
             snapshot_slots: 0,
@@ -306,6 +312,7 @@ impl Disk {
             commit_ticks: if rng.bool() { 0 } else { length(rng, election_ticks / 8) },
             uneven: rng.bool(),
             rot: if rng.u8(0..3) == 0 { share(rng, 0.5) } else { 0.0 },
+            flips: 0.0,
             lies: 0.0,
         }
     }

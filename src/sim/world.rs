@@ -2,6 +2,7 @@
 
 use fastrand::Rng;
 
+use super::brought::Brought;
 use super::checks::Checks;
 use super::client::Client;
 use super::disk::Disk;
@@ -40,6 +41,10 @@ pub struct Report {
     pub trims: u64,
     /// Snapshots of others that took the place of a log.
     pub installs: u64,
+    /// Entries of archives that came from others.
+    pub fetched: u64,
+    /// Those that a restarted node found on its shelf, and did not ask for once more.
+    pub regained: u64,
     /// Whether more disks were lost than the cluster can bear: then nothing need be decided.
     pub lost: bool,
     /// Histories that were not searched for an order: too much of them was concurrent.
@@ -95,7 +100,8 @@ impl World {
             false => TRUE_RATE,
         };
         let machine = |id| {
-            Machine::new(NodeId(id), rate(&mut rng), SimShelf::new(seed ^ u64::from(id) << 32))
+            let shelf = SimShelf::new(seed ^ u64::from(id) << 32, weather.disk.flips);
+            Machine::new(NodeId(id), rate(&mut rng), shelf)
         };
         let machines = (0..members).map(machine).collect();
         let disk = |id: u16| {
@@ -241,6 +247,7 @@ impl World {
             }
         }
         let Some(running) = self.machines[index].node.as_mut() else { return };
+        let brought = Brought::by(running);
         let (checks, disks) = (&mut self.checks, &self.disks);
         let passed = Vec::new();
         let mut gate = Gate { now: self.now, from: &disks[index], disks, checks, passed };
@@ -251,6 +258,7 @@ impl World {
         let is_alive = outcome.is_ok();
         if let Ok(outputs) = outcome {
             self.checks.after(running);
+            brought.count(running, &mut self.report);
             let applied = running.applied();
             for output in &outputs {
                 if let Output::Answer { id, result: Ok(_) } = output {

@@ -12,7 +12,7 @@ use tokio_util::codec::LengthDelimitedCodec;
 use super::codec::{self, Malformed};
 
 /// The version of frames; anything else is refused.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// The longest frame between nodes, in bytes. The window of the core stays well below it.
 pub const PEER_BYTES_MAX: usize = 2 << 20;
