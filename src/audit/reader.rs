@@ -77,7 +77,7 @@ impl<'a> Reader<'a> {
             Record::Standing { pledges, votes } => self.standing(at, *pledges, *votes)?,
             // Damage that was mended: what was said is bounded, and not known.
             Record::Lost { below, .. } => {
-                (self.knows_chain, self.knows_mark) = (false, false);
+                (self.is_whole, self.knows_chain, self.knows_mark) = (false, false, false);
                 self.gone_below = self.gone_below.max(*below);
             }
             Record::Imported { promised, chain, accepted } => {

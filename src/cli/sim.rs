@@ -223,7 +223,8 @@ fn summary(findings: &Findings, seconds: f64) -> String {
         "{} runs in {seconds:.1} s ({:.0}/s), {} events, {:.1} simulated hours; {} decided, {} \
          answered, {} reads; {} crashes, {} disks refused, {} mended, {} stores replaced, {} came \
          to vote, {} rolled back and found out, {} clusters lost for good, {} trims, {} snapshots \
-         installed, {} gone astray and stopped, {} histories not searched; trace {:016x}",
+         installed, {} entries fetched for them and {} regained after a crash, {} gone astray and \
+         stopped, {} histories not searched; trace {:016x}",
         total.runs,
         total.runs as f64 / seconds,
         sum.events,
@@ -240,6 +241,8 @@ fn summary(findings: &Findings, seconds: f64) -> String {
         total.lost,
         sum.trims,
         sum.installs,
+        sum.fetched,
+        sum.regained,
         sum.stopped,
         sum.unjudged,
         sum.trace,
@@ -265,6 +268,8 @@ fn as_json(findings: &Findings, seconds: f64) -> String {
         "trims": sum.trims,
         "installs": sum.installs,
         "stopped": sum.stopped,
+        "fetched": sum.fetched,
+        "regained": sum.regained,
         "lost": total.lost,
         "unjudged": sum.unjudged,
         "trace": format!("{:016x}", sum.trace),

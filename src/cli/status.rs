@@ -211,6 +211,7 @@ fn to_json(asked: &[Asked]) -> String {
                 "transfer": it.transfer.map(|it| json!({
                     "from": it.from.0,
                     "done": it.done,
+                    "regained": it.regained,
                     "to_come": it.to_come,
                     "ms": it.millis,
                 })),

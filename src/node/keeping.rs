@@ -38,7 +38,8 @@ pub struct Pace {
     pub snapshot_slots: u64,
     /// So many slots are left in the log below the older snapshot, for nodes that lag.
     pub margin_slots: u64,
-    /// Bytes of a snapshot or an archive in one message to another node: a frame holds them.
+    /// Bytes of a snapshot or an archive in one message to another node: a frame holds them. When
+    /// more wait, the archive is written to its shelf.
     pub chunk_bytes: usize,
     /// The state is compared with that of the others each time so many slots are applied. The same
     /// on all nodes.
@@ -55,15 +56,15 @@ pub(super) struct Keeping {
     drafted: Vec<Offered>,
     /// What comes from others.
     transfer: Option<Transfer>,
+    /// Whether the archive may lie further above its end: what a transfer to an earlier life of
+    /// this node brought. One that came to nothing is not taken back.
+    regains: bool,
     /// What came from others, on its way to the disk; and what was decided meanwhile.
     arrived: Option<Arrived>,
     held: Vec<(Slot, Command)>,
     /// Ticks since the start.
     now: u64,
 }
-
-/// The archive is written to its shelf when so many bytes wait.
-const WAITING_BYTES_MAX: u64 = 256 << 10;
 
 /// Bytes in a chunk, unless told otherwise.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -94,6 +95,7 @@ impl Keeping {
             offered: newest,
             drafted: Vec::new(),
             transfer: None,
+            regains: true,
             arrived: None,
             held: Vec::new(),
             now: 0,
@@ -182,14 +184,22 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         Ok(())
     }
 
-    /// Time passed: what a transfer asks for next.
-    pub(super) fn tick_keeping(&mut self, elapsed: u64) -> Option<Input> {
-        let Keeping { now, transfer, arrived, .. } = &mut self.keeping;
+    /// Time passed: what a transfer asks for next. First it takes back what there was of it before,
+    /// a piece at a time, for each is read and synced.
+    pub(super) fn tick_keeping(&mut self, elapsed: u64) -> Result<Option<Input>, Arc<ShelfError>> {
+        let Keeping { now, transfer, regains, arrived, .. } = &mut self.keeping;
         *now += elapsed;
-        let transfer = transfer.as_mut().filter(|_| arrived.is_none())?;
+        let Some(transfer) = transfer.as_mut().filter(|_| arrived.is_none()) else {
+            return Ok(None);
+        };
+        if *regains {
+            *regains = self.executor.archive_mut().regain()?;
+            transfer.note_regained(self.executor.archive(), *now);
+            return Ok(None);
+        }
         let patience = self.replica.config().timing.heartbeat_ticks * 2;
-        let parcel = transfer.ask(self.executor.archive(), *now, patience)?;
-        Some(Input::Transfer(transfer.source(), parcel.encode()))
+        let asked = transfer.ask(self.executor.archive(), *now, patience);
+        Ok(asked.map(|parcel| Input::Transfer(transfer.source(), parcel.encode())))
     }
 
     /// What is missing here can be had of this peer, as a snapshot only.
@@ -228,9 +238,9 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         {
             return Ok(Some(Input::Transfer(from, answer.encode())));
         }
-        let Keeping { now, transfer, arrived, .. } = &mut self.keeping;
-        let Some(ours) = transfer.as_mut().filter(|it| it.source() == from && arrived.is_none())
-        else {
+        let Keeping { now, transfer, regains, arrived, .. } = &mut self.keeping;
+        let is_asked = arrived.is_none() && !*regains;
+        let Some(ours) = transfer.as_mut().filter(|it| it.source() == from && is_asked) else {
             return Ok(None);
         };
         match ours.take(parcel, self.executor.archive_mut(), *now) {
@@ -247,25 +257,23 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
 
     /// What came from others counts for nothing any more: the log helps itself, or it was no good.
     fn drop_transfer(&mut self) -> Result<(), Arc<ShelfError>> {
-        match self.keeping.transfer.take() {
-            Some(transfer) => self.executor.archive_mut().cut(transfer.own()),
-            None => Ok(()),
-        }
+        let Some(transfer) = self.keeping.transfer.take() else { return Ok(()) };
+        self.keeping.regains = false;
+        self.executor.archive_mut().cut(transfer.own())
     }
 
     /// What comes from others, for people.
     #[must_use]
     pub fn transfer(&self) -> Option<client::Transfer> {
         let transfer = self.keeping.transfer.as_ref()?;
-        let (done, to_come) = transfer.progress(self.executor.archive());
-        let millis = self.keeping.now - transfer.began();
-        Some(client::Transfer { from: transfer.source(), done, to_come, millis })
+        Some(transfer.progress(self.executor.archive(), self.keeping.now))
     }
 
     /// Writes the archive to its shelf, if enough of it waits; and hears what went wrong there.
     pub(super) fn shelve(&mut self) -> Result<(), Arc<ShelfError>> {
         self.executor.archive_mut().check()?;
-        if self.executor.archive().waiting_bytes() > WAITING_BYTES_MAX {
+        let waiting = self.executor.archive().waiting_bytes();
+        if waiting > self.keeping.pace.chunk_bytes as u64 {
             self.executor.archive_mut().flush()?;
         }
         Ok(())

@@ -174,7 +174,7 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
             Event::Reset(node) => inputs.push(Input::Reset(node)),
             Event::Tick { elapsed } => {
                 inputs.push(Input::Tick { elapsed });
-                inputs.extend(self.tick_keeping(elapsed));
+                inputs.extend(self.tick_keeping(elapsed)?);
             }
             Event::Skip(count) => inputs.push(Input::Skip(count)),
             Event::Heal => inputs.push(Input::Heal),

@@ -8,6 +8,11 @@
 //! the one that the snapshot names, the snapshot's bytes those that were offered. Then it is made
 //! durable, and only then takes the place of the log.
 //!
+//! So what came of the archive survives the one in need, too: its next life takes back what lies on
+//! its disk above the end of its own archive, as far as it is whole, and asks from there. If in the
+//! end the whole is wrong, or if this peer offers less, what is too much is cut and not taken back
+//! again.
+//!
 //! Deliberately absent: any trust in a chunk by itself, and any deadline. Who asks is silent for a
 //! while after each chunk, so that a transfer leaves the links to others (the pace).
 
@@ -16,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::paxos::{NodeId, Slot};
 use crate::rsm::{Archive, Extent, Rolling, Snapshot};
-use crate::wire::codec;
+use crate::wire::{client, codec};
 
 /// What two nodes say to each other of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +69,9 @@ pub(super) struct Transfer {
     /// How far this node has applied the log itself, and the archive as it was then.
     applied: Slot,
     own: Extent,
+    /// Entries that an earlier life got.
+    regained: u64,
+    /// When it began to ask.
     began: u64,
     /// When the last chunk came, or the transfer began.
     heard: u64,
@@ -138,7 +146,7 @@ impl Transfer {
     pub(super) fn new(source: NodeId, applied: Slot, own: Extent, now: u64) -> Transfer {
         let snapshot = Vec::new();
         let (began, heard, due) = (now, now, now);
-        Transfer { source, offer: None, snapshot, applied, own, began, heard, due }
+        Transfer { source, offer: None, snapshot, applied, own, regained: 0, began, heard, due }
     }
 
     /// Whom it comes from.
@@ -151,16 +159,25 @@ impl Transfer {
         self.own
     }
 
-    /// When it began.
-    pub(super) fn began(&self) -> u64 {
-        self.began
+    /// The archive goes further than this node's own: an earlier life got that. The source has not
+    /// been asked yet.
+    pub(super) fn note_regained(&mut self, archive: &Archive, now: u64) {
+        self.regained = archive.extent().entries - self.own.entries;
+        (self.began, self.heard, self.due) = (now, now, now);
     }
 
-    /// Entries of the archive that came, and that are to come.
-    pub(super) fn progress(&self, archive: &Archive) -> (u64, u64) {
+    /// How far it has come, for people.
+    pub(super) fn progress(&self, archive: &Archive, now: u64) -> client::Transfer {
         let held = archive.extent().entries;
         let all = self.offer.map_or(held, |offer| offer.archive.entries);
-        (held - self.own.entries, all.saturating_sub(held))
+        let done = held - self.own.entries;
+        client::Transfer {
+            from: self.source,
+            done,
+            regained: self.regained.min(done),
+            to_come: all.saturating_sub(held),
+            millis: now - self.began,
+        }
     }
 
     /// Whether its source has been silent for so long.
@@ -233,14 +250,20 @@ impl Transfer {
         self.whole(archive)
     }
 
-    fn take_offer(&mut self, offer: Offer, archive: &Archive) -> Result<(), Useless> {
-        if offer.slot <= self.applied || offer.archive.entries < archive.extent().entries {
+    /// What is offered now counts, whatever was before.
+    fn take_offer(&mut self, offer: Offer, archive: &mut Archive) -> Result<(), Useless> {
+        if self.offer == Some(offer) {
+            return Ok(());
+        }
+        if offer.slot <= self.applied || offer.archive.entries < self.own.entries {
             return Err(Useless);
         }
-        if self.offer.is_none_or(|old| old.slot < offer.slot) {
-            self.snapshot.clear();
-            self.offer = Some(offer);
+        // Another had come further: what of that goes with this snapshot stays.
+        if offer.archive.entries < archive.extent().entries {
+            archive.cut(offer.archive).map_err(|_| Useless)?;
         }
+        self.snapshot.clear();
+        self.offer = Some(offer);
         Ok(())
     }
 
@@ -364,5 +387,53 @@ mod tests {
         assert_eq!(transfer.ask(&archive, 14, 10), None);
         assert_eq!(transfer.ask(&archive, 15, 10), Some(Parcel::WantOffer));
         assert!(!transfer.is_silent(9, 10) && transfer.is_silent(10, 10));
+    }
+
+    /// Red if what is here already is asked for again, or is told as if it came now.
+    #[test]
+    fn it_goes_on_from_what_was_regained() {
+        let theirs = source(200);
+        let (mut transfer, mut archive) = begun();
+        for (slot, body) in theirs.1.page(Slot(0), 5000 * 120) {
+            archive.append(slot, body);
+        }
+        transfer.note_regained(&archive, 0);
+        let regained = archive.extent().entries;
+        let (arrived, asked) = fetch(&mut transfer, &mut archive, &theirs, 100);
+        assert!(arrived.expect("no fault").is_some());
+        assert!(asked < 12, "{asked} questions");
+        let told = transfer.progress(&archive, 1000);
+        assert_eq!((told.done, told.regained, told.to_come), (200, regained, 0));
+        assert!((told.rate() - (200 - regained) as f64).abs() < 1e-9, "{}", told.rate());
+    }
+
+    /// Red if a peer whose snapshot is older is of no use, or what is above it stays: the whole
+    /// would never be right.
+    #[test]
+    fn an_offer_of_less_than_is_here_is_enough() {
+        let (mut transfer, mut archive) = begun();
+        for (slot, body) in source(200).1.page(Slot(0), usize::MAX) {
+            archive.append(slot, body);
+        }
+        let theirs = source(150);
+        let arrived = fetch(&mut transfer, &mut archive, &theirs, 100).0.expect("no fault");
+        assert_eq!(arrived.expect("all of it").snapshot.applied, Slot(150));
+        assert_eq!(archive.extent(), theirs.1.extent());
+    }
+
+    /// Red if an offer of another history cuts anything, or one of less than this node has itself
+    /// is taken.
+    #[test]
+    fn an_offer_of_something_else_is_useless() {
+        let (mut transfer, mut archive) = begun();
+        for slot in 0..200 {
+            archive.append(Slot(slot), Bytes::from_static(b"another"));
+        }
+        let held = archive.extent();
+        assert!(fetch(&mut transfer, &mut archive, &source(150), 100).0.is_err());
+        assert_eq!(archive.extent(), held);
+        let mut own = Transfer::new(NodeId(1), Slot(100), held, 0);
+        assert!(fetch(&mut own, &mut archive, &source(150), 100).0.is_err());
+        assert_eq!(archive.extent(), held);
     }
 }

@@ -109,12 +109,15 @@ impl Archive {
         self.fault.take().map_or(Ok(()), Err)
     }
 
-    /// Puts on the shelf what is not there yet.
+    /// Puts on the shelf what is not there yet. What is there already, above where it was cut, is
+    /// not written again: so what lies further above is not lost, and can still be
+    /// [regained](Archive::regain).
     ///
     /// # Errors
     ///
     /// The shelf's: final.
     pub fn flush(&mut self) -> Result<(), Arc<ShelfError>> {
+        while !self.tail.is_empty() && self.meet()? {}
         if !self.tail.is_empty() {
             self.shelf.append(&self.tail)?;
             self.tail.clear();
@@ -122,7 +125,44 @@ impl Archive {
         Ok(())
     }
 
-    /// Goes back to this extent: what lies above is no more.
+    /// Takes back a piece of the shelf for what is the same in the tail. Whether there was any.
+    fn meet(&mut self) -> Result<bool, Arc<ShelfError>> {
+        let from = self.shelf.extent();
+        if !self.shelf.regain()? {
+            return Ok(false);
+        }
+        let held = self.shelf.extent();
+        let regained = usize::try_from(held.entries - from.entries).unwrap_or(usize::MAX);
+        let count = self.tail.len().min(regained);
+        let then = |extent: Extent, (slot, body): &(Slot, Bytes)| extent.then(*slot, body);
+        let to = self.tail[..count].iter().fold(from, then);
+        match if to == held { Ok(()) } else { self.shelf.cut(to) } {
+            Ok(()) => {
+                self.tail.drain(..count);
+                Ok(true)
+            }
+            // Something else lies there.
+            Err(ShelfError::Damaged { .. }) => {
+                self.shelf.cut(from)?;
+                Ok(false)
+            }
+            Err(error @ ShelfError::Io { .. }) => Err(error.into()),
+        }
+    }
+
+    /// Takes back a piece of what lies on the shelf above the end. False if there is none.
+    ///
+    /// # Errors
+    ///
+    /// The shelf's: final.
+    pub fn regain(&mut self) -> Result<bool, Arc<ShelfError>> {
+        self.flush()?;
+        let is_some = self.shelf.regain()?;
+        self.extent = self.shelf.extent();
+        Ok(is_some)
+    }
+
+    /// Goes back to this extent: what lies above does not count any more.
     ///
     /// # Errors
     ///
@@ -161,5 +201,57 @@ mod tests {
         archive.append(Slot(11), Bytes::from_static(b"more"));
         archive.cut(whole).expect("memory takes all");
         assert_eq!(slots(&archive, 0, 100), [2, 5, 9]);
+    }
+
+    /// An archive whose entries up to `end` an earlier life put on the shelf, cut to nothing.
+    fn left(end: u64) -> Archive {
+        let mut archive = Archive::default();
+        appended(&mut archive, 0..end);
+        archive.cut(Extent::default()).expect("memory takes all");
+        archive
+    }
+
+    fn appended(archive: &mut Archive, slots: std::ops::Range<u64>) {
+        slots.for_each(|slot| archive.append(Slot(slot), Bytes::from(slot.to_string())));
+    }
+
+    /// Red if a flush appends what lies there already, or the end that a piece goes beyond is lost:
+    /// an earlier life's transfer would be gone as soon as the log is replayed.
+    #[test]
+    fn a_flush_writes_nothing_that_is_there_already() {
+        for own in [1, 7, 20, 98, 99] {
+            let mut archive = left(100);
+            appended(&mut archive, 0..own);
+            archive.flush().expect("memory takes all");
+            assert_eq!((archive.extent().entries, archive.waiting_bytes()), (own, 0));
+            while archive.regain().expect("no fault") {}
+            assert_eq!(archive.extent(), filled(100), "after {own}");
+            appended(&mut archive, 100..101);
+            assert_eq!(archive.page(Slot(0), usize::MAX).len(), 101);
+        }
+    }
+
+    /// Red if the two are compared by their lengths: what another history left would stand in the
+    /// place of what was appended.
+    #[test]
+    fn a_flush_writes_over_what_is_not_the_same() {
+        for (at, own) in [(0, 3), (3, 9), (9, 12), (50, 120)] {
+            let mut archive = left(100);
+            let body =
+                |slot: u64| Bytes::from(if slot == at { "x".to_owned() } else { slot.to_string() });
+            (0..own).for_each(|slot| archive.append(Slot(slot), body(slot)));
+            let extent = archive.extent();
+            archive.flush().expect("memory takes all");
+            assert!(!archive.regain().expect("no fault"), "{at} of {own}");
+            assert_eq!(archive.extent(), extent);
+            let page = archive.page(Slot(0), usize::MAX);
+            assert_eq!(page, (0..own).map(|slot| (Slot(slot), body(slot))).collect::<Vec<_>>());
+        }
+    }
+
+    fn filled(end: u64) -> Extent {
+        let mut archive = Archive::default();
+        appended(&mut archive, 0..end);
+        archive.extent()
     }
 }

@@ -5,6 +5,8 @@
 //! can rebuild it; a [`Kept`] says that a snapshot, and the archive up to it, are synced, so that
 //! the log below may go. At a restart the newest snapshot is restored, the archive is cut back to
 //! the [`Extent`] that it names, and the log is applied from there: so nothing is appended twice.
+//! What lies above the cut may be worth having, if it took long to come: it can be
+//! [taken back](Shelf::regain), until something is appended in its place.
 //!
 //! ```
 //! use indelible::{paxos::Slot, rsm::*};
@@ -107,12 +109,22 @@ pub trait Shelf: std::fmt::Debug + Send {
     /// If they cannot be read, or are not what was appended.
     fn page(&self, from: Slot, bytes_max: usize) -> Result<Vec<(Slot, Bytes)>, ShelfError>;
 
-    /// Goes back to an extent that a snapshot named: what lies above is gone.
+    /// Goes back to an extent that it had: what lies above does not count any more, and is gone as
+    /// soon as something is appended.
     ///
     /// # Errors
     ///
     /// If it holds less, or something else, up to there. Then nothing is changed.
     fn cut(&mut self, to: Extent) -> Result<(), ShelfError>;
+
+    /// Takes back a piece of what lies above the end since a [`cut`](Shelf::cut), in this life or
+    /// an earlier one: entries that are whole and go on from the end. They are durable, whatever
+    /// became of them before. False if there are none; that what lies there is damaged is no error.
+    ///
+    /// # Errors
+    ///
+    /// The disk's: final.
+    fn regain(&mut self) -> Result<bool, ShelfError>;
 
     /// The archive once more. For one on disk that is a handle of the same.
     fn clone_box(&self) -> Box<dyn Shelf>;

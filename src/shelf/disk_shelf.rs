@@ -94,7 +94,7 @@ impl DiskShelf {
     }
 
     /// Does what writes, unless that failed before.
-    fn write(&self, act: impl FnOnce() -> Result<(), ShelfError>) -> Result<(), ShelfError> {
+    fn write<T>(&self, act: impl FnOnce() -> Result<T, ShelfError>) -> Result<T, ShelfError> {
         if self.shared.failed.load(Ordering::Acquire) {
             let before = io::Error::other("it failed before, and that is final");
             return Err(ShelfError::io(&self.shared.path, before));
@@ -140,6 +140,11 @@ impl Shelf for DiskShelf {
         self.segments().cut(to)?;
         self.snapshots().cut(to);
         Ok(())
+    }
+
+    fn regain(&mut self) -> Result<bool, ShelfError> {
+        // Not a write, but a sync.
+        self.write(|| self.segments().regain())
     }
 
     fn clone_box(&self) -> Box<dyn Shelf> {

@@ -12,7 +12,8 @@
 //! and tells the node's fingerprint, so that nothing of another node's is taken for ours.
 //!
 //! Invariants: an append is one write and no sync. What lies above the newest snapshot may be torn
-//! or gone, for the log rebuilds it; so opening goes back to there, and nothing above is looked at.
+//! or gone, for the log rebuilds it or a transfer brings it again; so opening goes back to there,
+//! and what lies above is taken back only where it is whole, checked and read from the disk itself.
 //! What lies below is synced, and whatever is missing or changed there is damage: it is said, with
 //! the file and the place, and nothing is removed. **Any error of a write or a sync is final.**
 //!

@@ -105,6 +105,18 @@ impl Segment {
         if extent == to { Ok(entries.offset as u64) } else { Err(self.short(extent, to)) }
     }
 
+    /// How far entries go on from an extent that it holds, up to the first that is not whole, and
+    /// the offset there.
+    pub(super) fn beyond(&self, from: Extent) -> Result<(Extent, u64), ShelfError> {
+        let mut offset = self.reach(from)?;
+        let rest = Entries { segment: self, offset: offset as usize, end: from.end };
+        let extent = rest.map_while(Result::ok).fold(from, |extent, (slot, body)| {
+            offset += entry_bytes(body) as u64;
+            extent.then(slot, body)
+        });
+        Ok((extent, offset))
+    }
+
     fn short(&self, found: Extent, to: Extent) -> ShelfError {
         let what = format!("it goes to {found}, but the snapshot names {to}");
         ShelfError::damaged(&self.path, what)

@@ -194,6 +194,45 @@ impl Segments {
         Ok(())
     }
 
+    /// Takes back what the last segment holds above the end, or the segment behind it: up to the
+    /// first entry that is not whole. Whether there was anything.
+    ///
+    /// Whoever wrote it may have died before any sync; and if a sync failed, the page cache shows
+    /// what the disk never got. So the file is synced, and read anew from the disk: what is found
+    /// there is durable, and no descriptor of it need be kept for a later sync. (That of the folder
+    /// is part of each.)
+    pub(super) fn regain(&mut self) -> Result<bool, ShelfError> {
+        if self.writer.is_some() {
+            return Ok(false);
+        }
+        let start = if self.last_goes_on()? { self.last() } else { self.extent.end };
+        let path = SEGMENT.path(&self.folder, start);
+        if !path.exists() {
+            return Ok(false);
+        }
+        sync::drop_cache(&path).map_err(|error| ShelfError::io(&path, error))?;
+        let read = Segment::read(&self.folder, start, self.fingerprint, u64::MAX);
+        let beyond = read.and_then(|segment| segment.beyond(self.extent));
+        // Nobody was promised it: damage is no error here.
+        let Some((extent, offset)) = beyond.ok().filter(|(to, _)| *to != self.extent) else {
+            return Ok(false);
+        };
+        if self.starts.last() != Some(&start) {
+            self.starts.push(start);
+        }
+        (self.extent, self.offset) = (extent, offset);
+        Ok(true)
+    }
+
+    /// Whether the last segment is longer than what counts of it.
+    fn last_goes_on(&self) -> Result<bool, ShelfError> {
+        if self.starts.is_empty() {
+            return Ok(false);
+        }
+        let length = fs::metadata(self.path()).map_err(|error| self.error(error))?.len();
+        Ok(length > self.offset)
+    }
+
     /// What a sync of the archive up to an extent takes.
     pub(super) fn unsynced(&mut self, up_to: Extent) -> Unsynced {
         let is_held = up_to.entries <= self.extent.entries;

@@ -122,7 +122,12 @@ fn the_disk_keeps_the_contract() {
     for segment_bytes in [1, SEGMENT_BYTES, 1 << 20] {
         let case = Case::fresh();
         let open = || DiskShelf::with_segments(case.folder.path(), FINGERPRINT, segment_bytes);
-        contract::run(|| open().expect("opens"));
+        let tear = || {
+            let last = case.segments().pop().expect("a segment");
+            let file = fs::OpenOptions::new().write(true).open(last).expect("opens");
+            file.set_len(file.metadata().expect("there").len() - 1).expect("cut");
+        };
+        contract::run(|| open().expect("opens"), tear);
     }
 }
 

@@ -44,6 +44,7 @@ impl World {
             }
             self.disk(node).spare();
             let machine = self.machine(node);
+            machine.shelf.spare();
             machine.set_right();
             machine.busy_until = 0;
             self.restart(node);

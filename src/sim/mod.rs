@@ -8,12 +8,14 @@
 //!
 //! Beside the seeds stand two things that leave nothing to chance: [`explore`] takes every
 //! interleaving of a small world, and `graphs` every way in which five nodes can be connected.
+//! `transfers` crashes a node again and again while it gets a snapshot.
 //!
 //! **Architecture invariant:** no clock, no thread, no disk, no socket, no hash map; the same seed
 //! is the same run, for ever.
 
 mod astray;
 mod audited;
+mod brought;
 mod checks;
 mod claims;
 mod client;
@@ -37,6 +39,8 @@ mod run;
 mod shelf;
 mod stores;
 mod trace;
+#[cfg(test)]
+mod transfers;
 mod votes;
 pub mod weather;
 pub mod witness;

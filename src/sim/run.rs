@@ -89,6 +89,8 @@ impl Total {
         sum.trims += more.trims;
         sum.installs += more.installs;
         sum.stopped += more.stopped;
+        sum.fetched += more.fetched;
+        sum.regained += more.regained;
         sum.unjudged += more.unjudged;
         sum.trace = sum.trace.wrapping_add(more.trace);
     }

@@ -1,6 +1,7 @@
-//! A simulated shelf: an archive whose unsynced end a power cut shortens, and snapshots that are
-//! written beside and renamed, so that each is there whole or not at all. What happens to it behind
-//! the node's back is noticed by a checksum wherever it is read, as on a real one (`shelf`).
+//! A simulated shelf: an archive whose unsynced end a power cut shortens or tears, and snapshots
+//! that are written beside and renamed, so that each is there whole or not at all. What happens to
+//! it behind the node's back is noticed by a checksum wherever it is read, as on a real one
+//! (`shelf`); but not what becomes of an entry once it is read.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,14 +20,21 @@ pub(super) struct SimShelf(Arc<Mutex<Boards>>);
 #[derive(Debug)]
 struct Boards {
     rng: Rng,
+    /// All that lie there, also above where the archive was cut.
     entries: Vec<(Slot, Bytes)>,
     /// How far the archive went before each entry, and after the last.
     extents: Vec<Extent>,
+    /// So many entries are the archive.
+    end: usize,
     /// So many entries are synced.
     synced: usize,
     snapshots: BTreeMap<Slot, Saved>,
     /// An entry that is not what was written.
     rotten: Option<usize>,
+    /// One that a crash tore: none that was synced.
+    torn: Option<usize>,
+    /// The share of pages of which a bit flips when it was read.
+    flips: f64,
 }
 
 #[derive(Debug)]
@@ -36,15 +44,21 @@ struct Saved {
     is_whole: bool,
 }
 
+/// Entries that are taken back at a time, at most.
+const PIECE: usize = 3;
+
 impl SimShelf {
-    pub(super) fn new(seed: u64) -> SimShelf {
+    pub(super) fn new(seed: u64, flips: f64) -> SimShelf {
         SimShelf(Arc::new(Mutex::new(Boards {
             rng: Rng::with_seed(seed),
             entries: Vec::new(),
             extents: vec![Extent::default()],
+            end: 0,
             synced: 0,
             snapshots: BTreeMap::new(),
             rotten: None,
+            torn: None,
+            flips,
         })))
     }
 
@@ -52,12 +66,33 @@ impl SimShelf {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The power goes, or the process: some of what was not synced is not there any more.
+    /// The power goes, and some of what was not synced is not there any more, or not whole; or only
+    /// the process ends. Whoever comes next finds all that lies there.
     pub(super) fn crash(&self) {
         let mut boards = self.boards();
-        let (synced, end) = (boards.synced, boards.entries.len());
-        let left = boards.rng.usize(synced..=end);
-        boards.shorten(left);
+        let synced = boards.synced;
+        if boards.rng.bool() {
+            let all = boards.entries.len();
+            let left = boards.rng.usize(synced..=all);
+            boards.shorten(left);
+            if left > synced && boards.rng.bool() {
+                boards.torn = Some(boards.rng.usize(synced..left));
+            }
+        }
+        boards.end = boards.entries.len();
+    }
+
+    /// How many entries lie there that can be had, whether they count now or not.
+    #[cfg(test)]
+    pub(super) fn found(&self) -> u64 {
+        let boards = self.boards();
+        let bad = [boards.rotten, boards.torn].into_iter().flatten().min();
+        bad.unwrap_or(usize::MAX).min(boards.entries.len()) as u64
+    }
+
+    /// From now on nothing happens to what is read.
+    pub(super) fn spare(&self) {
+        self.boards().flips = 0.0;
     }
 
     /// Something happens to what is written, while nobody looks; says what.
@@ -92,18 +127,20 @@ impl Boards {
     fn shorten(&mut self, entries: usize) {
         self.entries.truncate(entries);
         self.extents.truncate(entries + 1);
+        self.end = self.end.min(entries);
         self.synced = self.synced.min(entries);
         self.rotten = self.rotten.filter(|at| *at < entries);
+        self.torn = self.torn.filter(|at| *at < entries);
     }
 
     fn extent(&self) -> Extent {
-        self.extents[self.entries.len()]
+        self.extents[self.end]
     }
 
     /// How many entries lie below this extent, if it is one of this archive's.
     fn place(&self, extent: Extent) -> Option<usize> {
         let place = usize::try_from(extent.entries).ok()?;
-        (self.extents.get(place) == Some(&extent)).then_some(place)
+        (self.extents[..=self.end].get(place) == Some(&extent)).then_some(place)
     }
 
     fn whole(&self, from: usize, to: usize) -> Result<(), ShelfError> {
@@ -121,8 +158,13 @@ fn damaged(what: &str) -> ShelfError {
 impl Shelf for SimShelf {
     fn append(&mut self, entries: &[(Slot, Bytes)]) -> Result<(), ShelfError> {
         let mut boards = self.boards();
+        if !entries.is_empty() {
+            let end = boards.end;
+            boards.shorten(end);
+        }
+        boards.end += entries.len();
         for (slot, body) in entries {
-            let extent = boards.extent().then(*slot, body);
+            let extent = boards.extents[boards.entries.len()].then(*slot, body);
             boards.entries.push((*slot, body.clone()));
             boards.extents.push(extent);
         }
@@ -134,26 +176,43 @@ impl Shelf for SimShelf {
     }
 
     fn page(&self, from: Slot, bytes_max: usize) -> Result<Vec<(Slot, Bytes)>, ShelfError> {
-        let boards = self.boards();
-        let first = boards.entries.partition_point(|(slot, _)| *slot < from);
+        let mut boards = self.boards();
+        let archive = &boards.entries[..boards.end];
+        let first = archive.partition_point(|(slot, _)| *slot < from);
         let mut bytes = 0_usize;
-        let fits = boards.entries[first..].iter().take_while(|(_, body)| {
+        let fits = archive[first..].iter().take_while(|(_, body)| {
             bytes = bytes.saturating_add(body.len());
             bytes <= bytes_max
         });
-        let count = fits.count().max(1).min(boards.entries.len() - first);
+        let count = fits.count().max(1).min(archive.len() - first);
         boards.whole(first, first + count)?;
-        Ok(boards.entries[first..first + count].to_vec())
+        let mut page = boards.entries[first..first + count].to_vec();
+        if count > 0 && boards.flips > 0.0 && boards.rng.f64() < boards.flips {
+            let (_, body) = &mut page[boards.rng.usize(0..count)];
+            let flipped = body.iter().rev().enumerate().map(|(at, byte)| byte ^ u8::from(at == 0));
+            *body = flipped.rev().collect();
+        }
+        Ok(page)
     }
 
     fn cut(&mut self, to: Extent) -> Result<(), ShelfError> {
         let mut boards = self.boards();
         let place = boards.place(to).ok_or_else(|| damaged("it does not go so far"))?;
         boards.whole(0, place)?;
-        boards.shorten(place);
+        boards.end = place;
         let gone = |saved: &Saved| saved.archive.entries > to.entries;
         boards.snapshots.retain(|_, saved| !gone(saved));
         Ok(())
+    }
+
+    fn regain(&mut self) -> Result<bool, ShelfError> {
+        let mut boards = self.boards();
+        let from = boards.end;
+        let all = boards.entries.len().min(from + PIECE);
+        let bad = [boards.rotten, boards.torn].into_iter().flatten().filter(|at| *at >= from).min();
+        boards.end = all.min(bad.unwrap_or(all));
+        boards.synced = boards.synced.max(boards.end);
+        Ok(boards.end > from)
     }
 
     fn clone_box(&self) -> Box<dyn Shelf> {
@@ -190,7 +249,11 @@ mod tests {
 
     #[test]
     fn it_keeps_the_contract_of_every_shelf() {
-        let shelf = SimShelf::new(7);
-        contract::run(|| shelf.clone());
+        let shelf = SimShelf::new(7, 0.0);
+        let tear = || {
+            let mut boards = shelf.boards();
+            boards.torn = boards.entries.len().checked_sub(1);
+        };
+        contract::run(|| shelf.clone(), tear);
     }
 }

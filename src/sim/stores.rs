@@ -82,7 +82,7 @@ impl World {
         let index = usize::from(node.0);
         let seed = self.rng.u64(..);
         let disk = Disk::in_place_of(&self.disks[index], seed);
-        let machine = Machine::new(node, TRUE_RATE, SimShelf::new(seed));
+        let machine = Machine::new(node, TRUE_RATE, SimShelf::new(seed, self.weather.disk.flips));
         self.note(node, "loses its store", || format!("now {:?}, ghost {runs_on}", disk.store()));
         self.report.replaced += 1;
         self.stores.add(disk.clone());

@@ -134,6 +134,8 @@ pub struct Disk {
     pub uneven: bool,
     /// The share of crashes after which something on the disk is not what was written.
     pub rot: f64,
+    /// The share of pages of an archive of which a bit flips between the disk and the wire.
+    pub flips: f64,
     /// The share of commits that do nothing, and say that all went well. No seed draws it: it is
     /// there to be caught.
     pub lies: f64,
@@ -160,7 +162,7 @@ impl Weather {
         // Drawn apart, so that all else is as it would be without.
         let other = &mut Rng::with_seed(seed ^ 0xB175);
         let rng = &mut rng;
-        Weather {
+        let mut weather = Weather {
             members: members.unwrap_or(drawn),
             election_ticks,
             storm_ticks: election_ticks * STORM_ELECTIONS * storms,
@@ -172,7 +174,10 @@ impl Weather {
             margin_slots: length(rng, 50),
             chunk_bytes: length(rng, 4096),
             checkpoint_slots: length(other, 32),
-        }
+        };
+        // Drawn last: seeds that found something keep the weather in which they did.
+        weather.disk.flips = share(rng, 0.1);
+        weather
     }
 
     /// No faults at all: messages take a little while, and that is it.
@@ -227,6 +232,7 @@ impl Weather {
                 commit_ticks: 0,
                 uneven: false,
                 rot: 0.0,
+                flips: 0.0,
                 lies: 0.0,
             },
             snapshot_slots: 0,
@@ -329,6 +335,7 @@ impl Disk {
             commit_ticks: if rng.bool() { 0 } else { length(rng, election_ticks / 8) },
             uneven: rng.bool(),
             rot: if rng.u8(0..3) == 0 { share(rng, 0.5) } else { 0.0 },
+            flips: 0.0,
             lies: 0.0,
         }
     }

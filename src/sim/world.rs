@@ -3,6 +3,7 @@
 use fastrand::Rng;
 
 use super::astray::{self, Astray};
+use super::brought::Brought;
 use super::checks::Checks;
 use super::client::Client;
 use super::disk::Disk;
@@ -72,7 +73,8 @@ impl World {
             false => TRUE_RATE,
         };
         let machine = |id| {
-            Machine::new(NodeId(id), rate(&mut rng), SimShelf::new(seed ^ u64::from(id) << 32))
+            let shelf = SimShelf::new(seed ^ u64::from(id) << 32, weather.disk.flips);
+            Machine::new(NodeId(id), rate(&mut rng), shelf)
         };
         let machines = (0..members).map(machine).collect();
         let disk = |id: u16| {
@@ -227,6 +229,7 @@ impl World {
             }
         }
         let Some(running) = self.machines[index].node.as_mut() else { return };
+        let brought = Brought::by(running);
         // A ghost's state is right: nobody in whose memory bits flip becomes one.
         let is_ghost = self.disks[index].store() != self.stores.newest(node);
         let told = (!is_ghost).then(|| self.astray.overhear(running, &events));
@@ -240,6 +243,7 @@ impl World {
         let failed = match outcome {
             Ok(outputs) => {
                 self.checks.after(running);
+                brought.count(running, &mut self.report);
                 if let Some(told) = &told {
                     self.astray.after(running, &self.checks);
                     self.astray.goes_on(running, told);

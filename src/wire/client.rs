@@ -199,9 +199,11 @@ pub struct Transfer {
     pub from: NodeId,
     /// Entries of the archive that came.
     pub done: u64,
+    /// Of these, what an earlier life of the node got: it came not once more.
+    pub regained: u64,
     /// Entries that are still to come.
     pub to_come: u64,
-    /// Milliseconds since it began.
+    /// Milliseconds since it began to ask.
     pub millis: u64,
 }
 
@@ -209,12 +211,12 @@ impl Transfer {
     /// Entries a second so far.
     #[must_use]
     pub fn rate(&self) -> f64 {
-        self.done as f64 * 1000.0 / self.millis.max(1) as f64
+        (self.done - self.regained) as f64 * 1000.0 / self.millis.max(1) as f64
     }
 
     /// Seconds until all of it is there, if it goes on as so far.
     #[must_use]
     pub fn seconds_left(&self) -> Option<f64> {
-        (self.done > 0).then(|| self.to_come as f64 / self.rate())
+        (self.done > self.regained).then(|| self.to_come as f64 / self.rate())
     }
 }

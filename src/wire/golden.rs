@@ -328,7 +328,13 @@ fn status(role: Role) -> NodeStatus {
         outstanding: 4,
         digest: DIGEST,
         trimmed: Slot(3),
-        transfer: Some(super::client::Transfer { from: NODE, done: 5, to_come: 7, millis: 9 }),
+        transfer: Some(super::client::Transfer {
+            from: NODE,
+            done: 5,
+            regained: 2,
+            to_come: 7,
+            millis: 9,
+        }),
         votes: true,
         stores: vec![(NodeId(0), STORE)],
     }

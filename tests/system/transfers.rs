@@ -1,16 +1,19 @@
 //! A transfer of snapshot and archive that does not go as it began.
 //!
-//! Its source dies, and it goes on from whom is left, where it ended. Or it is given up, because
-//! somebody is found whose log still holds what is missing: then nothing of it stays.
+//! Its source dies, and it goes on from whom is left, where it ended. Or the one that gets dies, and
+//! goes on where it was once it is back. Or it is given up, because somebody is found whose log
+//! still holds what is missing: then nothing of it stays.
 //!
 //! One-line bugs that turn them red: `is_silent` says no; a transfer that turns to another begins
-//! anew; `drop_transfer` does not cut the archive.
+//! anew; a flush appends what lies on the shelf already; `drop_transfer` does not cut the archive.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use indelible::local::Rig;
 use indelible::paxos::NodeId;
+use indelible::wire::client::Transfer;
 use libtest_mimic::{Failed, Trial};
 
 use crate::history::{self, PATIENCE, Teller};
@@ -20,6 +23,7 @@ use crate::{ending, run};
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         history::trial("transfers::one_outlives_its_source", source_dies),
+        history::trial("transfers::one_outlives_its_receiver", receiver_dies),
         history::trial("transfers::one_that_is_given_up_leaves_nothing", given_up),
     ]
 }
@@ -35,6 +39,9 @@ const RECEIVER: NodeId = NodeId(2);
 
 /// More than a hundred chunks, of which one comes a tick: a second and more.
 const LONG: u64 = 900;
+
+/// Entries in three chunks: as many may wait to be written, as one comes.
+const UNWRITTEN: u64 = 24;
 
 /// As [`history::PACE`], but nothing ever goes from the log.
 const KEEP: [&str; 2] = ["--snapshot-slots=50", "--margin-slots=1000000"];
@@ -55,6 +62,41 @@ async fn source_dies() -> Result<(), Failed> {
     assert!(other.is_some(), "over before it could turn: {done} entries came");
     assert!(more >= done, "what had come counts: {done} entries, then {more}");
     all_is_well(&mut rig, &mut teller).await
+}
+
+/// The receiver dies in the middle, twice, and goes on each time: what it had, but for what was not
+/// written yet, does not come again.
+async fn receiver_dies() -> Result<(), Failed> {
+    let data = run::data()?;
+    let (mut rig, mut teller) = with_a_stranded_node(data.path(), false).await?;
+    rig.start(RECEIVER)?;
+    let mut shown = 0;
+    for wanted in [LONG / 6, LONG / 2] {
+        let (_, had) = transfer(&mut rig, |_, done| done >= wanted).await?;
+        rig.kill(RECEIVER);
+        rig.start(RECEIVER)?;
+        let it = transfer_told(&mut rig, |it| it.is_some_and(|it| it.done > it.regained)).await?;
+        let it = it.ok_or("no transfer any more")?;
+        let (done, regained) = (it.done, it.regained);
+        assert!(regained + UNWRITTEN >= had, "{had} had come, but it took back {regained}");
+        // On a busy machine it may be over by now.
+        let told = told(&rig).await?;
+        if !told.is_null() {
+            assert!(told["regained"] == regained, "{told}, not {regained}");
+            assert!(told["done"].as_u64() >= Some(done), "{told}, {done} before");
+            shown += 1;
+        }
+    }
+    assert!(shown > 0, "`status` told nothing of it");
+    all_is_well(&mut rig, &mut teller).await
+}
+
+/// What `indelible status --json` tells of the transfer.
+async fn told(rig: &Rig) -> Result<serde_json::Value, Failed> {
+    let mut status = Command::new(history::PROGRAM);
+    status.args(["status", "--json", "--cluster-file"]).arg(rig.cluster_file());
+    let nodes: serde_json::Value = serde_json::from_slice(&status.output()?.stdout)?;
+    Ok(nodes[usize::from(RECEIVER.0)]["transfer"].clone())
 }
 
 /// The third node has kept its log whole; it is asked when the one that gives is dead.
@@ -96,14 +138,25 @@ async fn transfer(
     rig: &mut Rig,
     wanted: impl Fn(Option<NodeId>, u64) -> bool,
 ) -> Result<(Option<NodeId>, u64), Failed> {
+    let parts = |it: Option<Transfer>| (it.map(|it| it.from), it.map_or(0, |it| it.done));
+    let so = |it| {
+        let (source, done) = parts(it);
+        wanted(source, done)
+    };
+    transfer_told(rig, so).await.map(parts)
+}
+
+/// The same, with all that is told of it.
+async fn transfer_told(
+    rig: &mut Rig,
+    wanted: impl Fn(Option<Transfer>) -> bool,
+) -> Result<Option<Transfer>, Failed> {
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until && rig.is_alive(RECEIVER) {
-        if let Some(status) = rig.status(RECEIVER).await {
-            let source = status.transfer.map(|transfer| transfer.from);
-            let done = status.transfer.map_or(0, |transfer| transfer.done);
-            if wanted(source, done) {
-                return Ok((source, done));
-            }
+        if let Some(status) = rig.status(RECEIVER).await
+            && wanted(status.transfer)
+        {
+            return Ok(status.transfer);
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

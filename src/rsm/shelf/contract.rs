@@ -1,19 +1,21 @@
 //! What every shelf must do, as a suite that each runs.
 //!
 //! Red, for example, if a page leaves out a byte or an entry that fits, a cut does not look at the
-//! hash, a third snapshot stays, or the token is that of the newer one.
+//! hash, a third snapshot stays, the token is that of the newer one, or what was cut is taken back
+//! behind something else.
 
 use bytes::Bytes;
 
 use super::{Extent, Keep, Shelf, ShelfError};
 use crate::paxos::Slot;
 
-/// Runs the suite on a shelf, which `open` makes or opens again.
+/// Runs the suite on a shelf, which `open` makes or opens again, and of which `tear` damages the
+/// last entry that lies there.
 ///
 /// # Panics
 ///
 /// If the shelf breaks the contract.
-pub fn run<S: Shelf + Keep>(mut open: impl FnMut() -> S) {
+pub fn run<S: Shelf + Keep>(mut open: impl FnMut() -> S, mut tear: impl FnMut()) {
     let entries = example();
     begins_empty(&open());
     let mut shelf = open();
@@ -23,6 +25,11 @@ pub fn run<S: Shelf + Keep>(mut open: impl FnMut() -> S) {
     outlives(&mut open(), &entries, &extents);
     refuses_what_it_does_not_hold(&mut open(), &extents);
     goes_back(&mut open(), &entries, &extents);
+    let base = takes_back(&mut open());
+    takes_back_what_an_earlier_life_left(&mut open(), base);
+    tear();
+    takes_back_what_is_whole(&mut open(), base);
+    takes_back_nothing_behind_another(&mut open(), base);
 }
 
 fn begins_empty(shelf: &impl ShelfAndKeep) {
@@ -106,6 +113,76 @@ fn goes_back(shelf: &mut impl ShelfAndKeep, entries: &[(Slot, Bytes)], extents: 
     pages_are_right(shelf, &entries);
 }
 
+/// What lies above a snapshot, when it was cut. Returns how far that snapshot goes.
+fn takes_back(shelf: &mut impl ShelfAndKeep) -> Extent {
+    let entries = example();
+    assert!(!regain(shelf), "nothing was cut");
+    shelf.cut(Extent::default()).expect("cut");
+    shelf.append(&entries).expect("appended");
+    for count in [60, 59, 17, 1, 0] {
+        let from = extent(&entries[..count]);
+        shelf.cut(from).expect("cut");
+        assert_regains(shelf, &entries);
+        shelf.cut(from).expect("what was taken back is cut as if it were new");
+        assert_eq!(shelf.extent(), from);
+    }
+    assert_regains(shelf, &entries);
+    let base = extent(&entries[..20]);
+    shelf.cut(base).expect("cut");
+    assert!(regain(shelf));
+    let end = shelf.extent();
+    shelf.keep(base.end, base, b"base").expect("kept");
+    assert_eq!(shelf.extent(), end, "what was taken back stays");
+    assert_regains(shelf, &entries);
+    base
+}
+
+/// Entries that nobody kept, after a restart.
+fn takes_back_what_an_earlier_life_left(shelf: &mut impl ShelfAndKeep, base: Extent) {
+    shelf.cut(base).expect("cut");
+    assert_regains(shelf, &example());
+}
+
+/// All but the last, which is damaged, or those that lie with it.
+fn takes_back_what_is_whole(shelf: &mut impl ShelfAndKeep, base: Extent) {
+    shelf.cut(base).expect("cut");
+    while regain(shelf) {}
+    let (entries, held) = (example(), shelf.extent());
+    let count = usize::try_from(held.entries).expect("few");
+    assert!(base.entries < held.entries && count < entries.len(), "{held}");
+    assert_eq!(held, extent(&entries[..count]));
+    pages_are_right(shelf, &entries[..count]);
+}
+
+/// Once something is appended, what was cut is gone.
+fn takes_back_nothing_behind_another(shelf: &mut impl ShelfAndKeep, base: Extent) {
+    shelf.cut(base).expect("cut");
+    assert!(regain(shelf), "once more");
+    shelf.append(&[]).expect("nothing to append");
+    let mut entries = example();
+    entries.truncate(usize::try_from(shelf.extent().entries).expect("few"));
+    entries.push((shelf.extent().end, "another".into()));
+    shelf.append(&entries[entries.len() - 1..]).expect("appended");
+    assert!(!regain(shelf));
+    assert_eq!(shelf.extent(), extent(&entries));
+    pages_are_right(shelf, &entries);
+    shelf.cut(base).expect("cut");
+    assert_regains(shelf, &entries);
+}
+
+/// That it goes on, piece by piece, to the end of these.
+fn assert_regains(shelf: &mut impl ShelfAndKeep, entries: &[(Slot, Bytes)]) {
+    let mut before = shelf.extent();
+    while regain(shelf) {
+        let held = shelf.extent();
+        assert!(before.entries < held.entries, "a piece is one entry at least");
+        assert_eq!(held, extent(&entries[..usize::try_from(held.entries).expect("few")]));
+        before = held;
+    }
+    assert_eq!(shelf.extent(), extent(entries));
+    pages_are_right(shelf, entries);
+}
+
 /// From every slot, by few bytes and many.
 fn pages_are_right(shelf: &impl ShelfAndKeep, entries: &[(Slot, Bytes)]) {
     let end = entries.last().map_or(0, |(slot, _)| slot.0 + 2);
@@ -125,6 +202,10 @@ fn pages_are_right(shelf: &impl ShelfAndKeep, entries: &[(Slot, Bytes)]) {
 
 fn page(shelf: &impl Shelf, from: u64, bytes_max: usize) -> Vec<(Slot, Bytes)> {
     shelf.page(Slot(from), bytes_max).expect("read")
+}
+
+fn regain(shelf: &mut impl Shelf) -> bool {
+    shelf.regain().expect("no fault")
 }
 
 fn kept(shelf: &impl Keep) -> Vec<(Slot, Bytes)> {
@@ -184,6 +265,10 @@ mod tests {
             self.shelf().cut(to)
         }
 
+        fn regain(&mut self) -> Result<bool, ShelfError> {
+            self.shelf().regain()
+        }
+
         fn clone_box(&self) -> Box<dyn Shelf> {
             Box::new(self.clone())
         }
@@ -202,6 +287,6 @@ mod tests {
     #[test]
     fn memory_keeps_the_contract() {
         let shared = Shared::default();
-        run(|| shared.clone());
+        run(|| shared.clone(), || shared.shelf().tear());
     }
 }

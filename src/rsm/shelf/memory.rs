@@ -14,12 +14,20 @@ use crate::paxos::Slot;
 pub struct MemoryShelf {
     entries: Vec<(Slot, Bytes)>,
     extent: Extent,
+    /// What was cut, until something is appended.
+    above: Vec<(Slot, Bytes)>,
     /// Oldest first.
     snapshots: Vec<(Slot, Extent, Bytes)>,
 }
 
+/// Entries that are taken back at a time.
+const PIECE: usize = 7;
+
 impl Shelf for MemoryShelf {
     fn append(&mut self, entries: &[(Slot, Bytes)]) -> Result<(), ShelfError> {
+        if !entries.is_empty() {
+            self.above.clear();
+        }
         self.extent = extent(self.extent, entries);
         self.entries.extend_from_slice(entries);
         Ok(())
@@ -47,10 +55,18 @@ impl Shelf for MemoryShelf {
         if held != to {
             return Err(ShelfError::damaged(Path::new("memory"), format!("{held}, not {to}")));
         }
-        self.entries.truncate(length);
+        let cut = self.entries.split_off(length);
+        self.above.splice(0..0, cut);
         self.extent = to;
         self.snapshots.retain(|(_, archive, _)| archive.entries <= to.entries);
         Ok(())
+    }
+
+    fn regain(&mut self) -> Result<bool, ShelfError> {
+        let piece: Vec<_> = self.above.drain(..PIECE.min(self.above.len())).collect();
+        self.extent = extent(self.extent, &piece);
+        self.entries.extend_from_slice(&piece);
+        Ok(!piece.is_empty())
     }
 
     fn clone_box(&self) -> Box<dyn Shelf> {
@@ -60,6 +76,16 @@ impl Shelf for MemoryShelf {
 
 fn extent(from: Extent, entries: &[(Slot, Bytes)]) -> Extent {
     entries.iter().fold(from, |extent, (slot, body)| extent.then(*slot, body))
+}
+
+#[cfg(test)]
+impl MemoryShelf {
+    /// The last entry that lies here is gone.
+    pub(super) fn tear(&mut self) {
+        let last = self.entries.pop();
+        self.extent = extent(Extent::default(), &self.entries);
+        assert!(last.is_some() && self.above.is_empty());
+    }
 }
 
 impl Keep for MemoryShelf {

@@ -8,7 +8,7 @@ use super::{Case, FINGERPRINT, append_and_keep, assert_holds, entries, extent, s
 use crate::paxos::Slot;
 use crate::rsm::{Extent, Keep, Shelf};
 use crate::shelf::file::{SEGMENT, SNAPSHOT};
-use crate::shelf::segment;
+use crate::shelf::{DiskShelf, segment};
 
 /// With 12 entries kept and then more, up to `count`, that were not.
 fn grown(count: u64) -> Case {
@@ -166,4 +166,111 @@ fn many_lives_without_a_snapshot_come_to_the_same() {
         assert_holds(&shelf, count);
     }
     assert_eq!(case.shelf().page(Slot(0), 100).expect("read"), []);
+}
+
+/// Takes back all that there is. How many entries there are then, each as it was appended.
+#[track_caller]
+fn regain(shelf: &mut DiskShelf) -> u64 {
+    while shelf.regain().expect("no fault") {}
+    let count = shelf.extent().entries;
+    assert_holds(shelf, count);
+    count
+}
+
+/// Red if `beyond` counts an entry that is cut short, or leaves out one that is whole; or if what
+/// is appended then begins behind the torn one.
+#[test]
+fn a_torn_end_is_taken_back_up_to_the_tear() {
+    let whole = grown(40);
+    let start = SEGMENT.list(&whole.archive()).expect("read").pop().expect("a segment");
+    let before = entries(0..40).iter().filter(|(slot, _)| *slot < start).count() as u64;
+    let last = whole.segments().pop().expect("a segment");
+    let length = fs::metadata(last).expect("there").len();
+    let mut ends = vec![segment::HEADER_BYTES as u64];
+    for (_, body) in &entries(before..40) {
+        ends.push(ends[ends.len() - 1] + segment::entry_bytes(body) as u64);
+    }
+    for torn in 0..=length {
+        let case = grown(40);
+        let last = case.segments().pop().expect("a segment");
+        fs::OpenOptions::new().write(true).open(last).expect("opens").set_len(torn).expect("cut");
+        let mut shelf = case.shelf();
+        let whole = ends.iter().filter(|end| **end <= torn).count().saturating_sub(1) as u64;
+        assert_eq!(regain(&mut shelf), before + whole, "{torn} bytes of the last segment");
+        shelf.append(&entries(before + whole..50)).expect("appended");
+        append_and_keep(&mut shelf, 50..51);
+        assert_holds(&case.shelf(), 51);
+    }
+}
+
+/// Red if an entry's checksum, or the header's, is not looked at when it is taken back.
+#[test]
+fn what_is_taken_back_is_checked() {
+    let case = grown(40);
+    let above = case.segments().pop().expect("a segment");
+    let whole = fs::read(&above).expect("read");
+    for at in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1;
+        fs::write(&above, &flipped).expect("written");
+        assert!(regain(&mut case.shelf()) < 40, "byte {at}");
+    }
+    fs::write(&above, &whole).expect("written");
+    assert_eq!(regain(&mut case.shelf()), 40, "nothing was changed by looking");
+}
+
+/// Red if a segment is taken for the next because it begins at the right slot, or lies next: the
+/// header says how far the archive went before it.
+#[test]
+fn what_is_taken_back_goes_on_from_the_end() {
+    let (case, other) = (grown(40), Case::fresh());
+    let segments = case.segments();
+    let count = segments.len();
+    // Of the same slots, after another beginning.
+    let mut shelf = other.shelf();
+    shelf.append(&[(Slot(0), "another".into())]).expect("appended");
+    shelf.append(&entries(1..40)).expect("appended");
+    let mut swapped = 0;
+    for (ours, theirs) in segments.iter().zip(other.segments()).skip(2) {
+        let held = fs::read(ours).expect("read");
+        fs::write(ours, fs::read(theirs).expect("read")).expect("swapped");
+        swapped += u64::from(regain(&mut case.shelf()) < 40);
+        fs::write(ours, held).expect("put back");
+    }
+    assert_eq!(swapped, count as u64 - 2);
+    fs::remove_file(&segments[count - 2]).expect("lost");
+    let regained = regain(&mut case.shelf());
+    assert!(12 < regained && regained < 40, "up to the gap: {regained}");
+}
+
+/// A cut may be undone by a power failure: the segment it cut into is as long as before, and the
+/// next one goes on from where it was cut. Red if that is taken back: the one before would be
+/// found damaged whenever it is read.
+#[test]
+fn nothing_is_taken_back_behind_an_end_that_is_not_whole() {
+    let case = Case::kept(12);
+    let path = SEGMENT.path(&case.archive(), extent(12).end);
+    let mut next = segment::header(FINGERPRINT, extent(12));
+    for (slot, body) in entries(12..14) {
+        segment::encode(FINGERPRINT, slot, &body, &mut next);
+    }
+    fs::write(path, next).expect("planted");
+    assert_eq!(regain(&mut case.shelf()), 14);
+    let segments = case.segments();
+    let cut_into = &segments[segments.len() - 2];
+    let file = fs::OpenOptions::new().append(true).open(cut_into).expect("opens");
+    (&file).write_all(&[7]).expect("planted");
+    assert_eq!(regain(&mut case.shelf()), 12);
+}
+
+/// Red if what was taken back has to be synced once more, or what is then appended has not.
+#[test]
+fn what_is_taken_back_is_kept_like_all_else() {
+    let case = grown(40);
+    let mut shelf = case.shelf();
+    assert_eq!(regain(&mut shelf), 40);
+    shelf.keep(extent(40).end, extent(40), &state(extent(40))).expect("kept");
+    assert_holds(&case.shelf(), 40);
+    append_and_keep(&mut shelf, 40..44);
+    assert_holds(&case.shelf(), 44);
 }

@@ -1,7 +1,8 @@
 //! A shelf on disk and one in memory, side by side through random lives.
 //!
 //! Red if they ever differ: by an entry at the border of a segment, a cut too short or too long, a
-//! snapshot too many, or anything that was kept and is not there after a restart.
+//! snapshot too many, anything that was kept and is not there after a restart, or anything that is
+//! taken back after something else was appended.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -20,6 +21,8 @@ enum Step {
     Keep,
     /// To the extent of the older of two snapshots.
     CutToOlder,
+    /// All that can be taken back.
+    Regain,
     Restart,
 }
 
@@ -31,6 +34,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => page,
         2 => Just(Step::Keep),
         1 => Just(Step::CutToOlder),
+        1 => Just(Step::Regain),
         1 => Just(Step::Restart),
     ];
     prop::collection::vec(step, 1..24)
@@ -70,6 +74,10 @@ impl Pair {
                 self.disk.cut(older).expect("cut");
                 self.memory.cut(older).expect("cut");
                 self.kept.truncate(1);
+            }
+            Step::Regain => {
+                while self.disk.regain().expect("no fault") {}
+                while self.memory.regain().expect("no fault") {}
             }
             Step::Restart => self.restart(),
         }
