@@ -18,7 +18,7 @@
 //! # use indelible::paxos::*;
 //! # let (me, ballot) = (NodeId(0), Ballot::above(None, NodeId(0), Incarnation(1)));
 //! let mut fx = Effects::of_step(me, 0);
-//! let promise = Promise { ballot, mark: Slot(0), accepted_in: None, accepted: vec![], records: 1,
+//! let promise = Promise { ballot, mark: Slot(0), accepted_in: None, accepted: vec![], pledges: 1,
 //!                         seal: Seal { incarnation: Incarnation(1), known: vec![] } };
 //! fx.send_early(NodeId(1), promise);
 //! # drop(fx);
@@ -30,7 +30,7 @@
 //! # use indelible::paxos::*;
 //! # let (me, ballot) = (NodeId(0), Ballot::above(None, NodeId(0), Incarnation(1)));
 //! let mut fx = Effects::of_step(me, 0);
-//! let promise = Promise { ballot, mark: Slot(0), accepted_in: None, accepted: vec![], records: 1,
+//! let promise = Promise { ballot, mark: Slot(0), accepted_in: None, accepted: vec![], pledges: 1,
 //!                         seal: Seal { incarnation: Incarnation(1), known: vec![] } };
 //! fx.send(NodeId(1), promise);
 //! # drop(fx);

@@ -208,7 +208,7 @@ impl Run {
             recorded: 0,
             synced: 0,
             // A snapshot may be ahead of the log: it takes its place.
-            decided: mark.max(applied),
+            decided: applied,
             applied,
         }
     }

@@ -273,13 +273,10 @@ async fn decided(rig: &mut Rig) -> Result<Slot, Failed> {
     Ok(status.ok_or("the first primary does not answer")?.decided)
 }
 
-/// The cluster as those know it who can reach this node only: nobody listens where they look for
-/// the others.
+/// The cluster as those know it who have heard of this node only, wherever it says the others are.
 fn only(cluster: &Cluster, node: u16) -> Cluster {
     let mut seen = cluster.clone();
-    for member in seen.nodes.iter_mut().filter(|member| member.id.0 != node) {
-        "127.0.0.1:1".clone_into(&mut member.address);
-    }
+    seen.nodes.retain(|member| member.id.0 == node);
     seen
 }
 
