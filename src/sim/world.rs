@@ -286,8 +286,9 @@ impl World {
         if arrivals.is_empty() {
             return;
         }
-        if matches!(envelope.message, Message::Prepare(_) | Message::CatchUpAsk(_)) {
-            self.after_question(envelope.from);
+        let (kind, from) = (&envelope.message, envelope.from);
+        if matches!(kind, Message::Prepare(_) | Message::CatchUpAsk(_) | Message::Transfer(_)) {
+            self.after_question(from);
         }
         // Over the wire and back: what arrives is what can be written down.
         let bytes = codec::encode(&envelope);
