@@ -9,7 +9,7 @@ BINARY := target/release/indelible
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 DIST := indelible-$(VERSION)
 
-.PHONY: build demo test cases quick check soak sim sabotage bench bench-growth dist clean
+.PHONY: build demo test cases quick check soak sim sabotage bench bench-growth bench-transfer dist clean
 
 build:
 	$(CARGO) build --release --locked
@@ -65,6 +65,12 @@ bench:
 # What a long history costs, a line for each number of messages: make bench-growth SIZES="10000".
 bench-growth:
 	@$(CARGO) bench --locked --bench growth -- $(SIZES)
+
+# What a transfer costs the others, in so many rounds: make bench-transfer MISSED=300000 ROUNDS=8.
+MISSED ?= 1000000
+ROUNDS ?= 4
+bench-transfer:
+	@$(CARGO) bench --locked --bench transfer -- $(MISSED) $(ROUNDS)
 
 # The committed sources with all crates they need, to build where there is no network. (With
 # --quiet, cargo does not say the configuration that makes it use them.)

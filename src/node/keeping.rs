@@ -56,9 +56,6 @@ pub(super) struct Keeping {
     drafted: Vec<Offered>,
     /// What comes from others.
     transfer: Option<Transfer>,
-    /// Whether the archive may lie further above its end: what a transfer to an earlier life of
-    /// this node brought. One that came to nothing is not taken back.
-    regains: bool,
     /// What came from others, on its way to the disk; and what was decided meanwhile.
     arrived: Option<Arrived>,
     held: Vec<(Slot, Command)>,
@@ -95,7 +92,6 @@ impl Keeping {
             offered: newest,
             drafted: Vec::new(),
             transfer: None,
-            regains: true,
             arrived: None,
             held: Vec::new(),
             now: 0,
@@ -187,13 +183,13 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
     /// Time passed: what a transfer asks for next. First it takes back what there was of it before,
     /// a piece at a time, for each is read and synced.
     pub(super) fn tick_keeping(&mut self, elapsed: u64) -> Result<Option<Input>, Arc<ShelfError>> {
-        let Keeping { now, transfer, regains, arrived, .. } = &mut self.keeping;
+        let Keeping { now, transfer, arrived, .. } = &mut self.keeping;
         *now += elapsed;
         let Some(transfer) = transfer.as_mut().filter(|_| arrived.is_none()) else {
             return Ok(None);
         };
-        if *regains {
-            *regains = self.executor.archive_mut().regain()?;
+        if self.executor.archive().regains() {
+            self.executor.archive_mut().regain()?;
             transfer.note_regained(self.executor.archive(), *now);
             return Ok(None);
         }
@@ -238,8 +234,8 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         {
             return Ok(Some(Input::Transfer(from, answer.encode())));
         }
-        let Keeping { now, transfer, regains, arrived, .. } = &mut self.keeping;
-        let is_asked = arrived.is_none() && !*regains;
+        let Keeping { now, transfer, arrived, .. } = &mut self.keeping;
+        let is_asked = arrived.is_none() && !self.executor.archive().regains();
         let Some(ours) = transfer.as_mut().filter(|it| it.source() == from && is_asked) else {
             return Ok(None);
         };
@@ -257,9 +253,10 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
 
     /// What came from others counts for nothing any more: the log helps itself, or it was no good.
     fn drop_transfer(&mut self) -> Result<(), Arc<ShelfError>> {
-        let Some(transfer) = self.keeping.transfer.take() else { return Ok(()) };
-        self.keeping.regains = false;
-        self.executor.archive_mut().cut(transfer.own())
+        match self.keeping.transfer.take() {
+            Some(transfer) => self.executor.archive_mut().give_up(transfer.own()),
+            None => Ok(()),
+        }
     }
 
     /// What comes from others, for people.

@@ -13,8 +13,7 @@
 //! end the whole is wrong, or if this peer offers less, what is too much is cut and not taken back
 //! again.
 //!
-//! Deliberately absent: any trust in a chunk by itself, and any deadline. Who asks is silent for a
-//! while after each chunk, so that a transfer leaves the links to others (the pace).
+//! Deliberately absent: any trust in a chunk by itself, and any deadline.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -75,8 +74,9 @@ pub(super) struct Transfer {
     began: u64,
     /// When the last chunk came, or the transfer began.
     heard: u64,
-    /// When the next question is due.
+    /// When the next question is due; and when, at the earliest, once there is an answer.
     due: u64,
+    rests_until: u64,
 }
 
 /// A snapshot that came whole, with its archive.
@@ -85,6 +85,10 @@ pub(super) struct Arrived {
     pub(super) snapshot: Snapshot,
     pub(super) bytes: Bytes,
 }
+
+/// Ticks from a question to the next, at least, where patience is not shorter. So long an idle node
+/// sleeps: less would gain nothing where there is nothing else to do.
+const PACE_TICKS: u64 = 10;
 
 /// Nothing of a transfer counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,8 +149,9 @@ impl Transfer {
     /// A transfer from this peer, to a node that has applied so much, and has this archive.
     pub(super) fn new(source: NodeId, applied: Slot, own: Extent, now: u64) -> Transfer {
         let snapshot = Vec::new();
-        let (began, heard, due) = (now, now, now);
-        Transfer { source, offer: None, snapshot, applied, own, regained: 0, began, heard, due }
+        let (regained, offer) = (0, None);
+        let (began, heard, due, rests_until) = (now, now, now, now);
+        Transfer { source, offer, snapshot, applied, own, regained, began, heard, due, rests_until }
     }
 
     /// Whom it comes from.
@@ -200,6 +205,7 @@ impl Transfer {
             return None;
         }
         self.due = now + patience;
+        self.rests_until = now + patience.min(PACE_TICKS);
         Some(match self.offer {
             None => Parcel::WantOffer,
             Some(offer) if (self.snapshot.len() as u64) < offer.bytes => {
@@ -246,7 +252,7 @@ impl Transfer {
                 return Ok(None);
             }
         }
-        (self.heard, self.due) = (now, now);
+        (self.heard, self.due) = (now, self.rests_until);
         self.whole(archive)
     }
 
@@ -321,7 +327,8 @@ mod tests {
         (Transfer::new(NodeId(1), Slot(0), archive.extent(), 0), archive)
     }
 
-    /// Asks and takes up to so many times. What came, and how many questions it took.
+    /// Asks and takes up to so many times, each when it is due. What came, and how many questions
+    /// it took.
     fn fetch(
         transfer: &mut Transfer,
         archive: &mut Archive,
@@ -329,11 +336,11 @@ mod tests {
         most: usize,
     ) -> (Result<Option<Arrived>, Useless>, usize) {
         for asked in 1..=most {
-            let question = transfer.ask(archive, 0, 10).expect("each answer makes the next due");
+            let question = transfer.ask(archive, transfer.due, 100).expect("it is due");
             let answer =
                 serve(&question, offered, theirs, CHUNK_BYTES).expect("a question is answered");
             let answer = Parcel::decode(&answer.encode()).expect("what was encoded");
-            match transfer.take(answer, archive, 0) {
+            match transfer.take(answer, archive, transfer.rests_until) {
                 Ok(None) => (),
                 ended => return (ended, asked),
             }
@@ -387,6 +394,25 @@ mod tests {
         assert_eq!(transfer.ask(&archive, 14, 10), None);
         assert_eq!(transfer.ask(&archive, 15, 10), Some(Parcel::WantOffer));
         assert!(!transfer.is_silent(9, 10) && transfer.is_silent(10, 10));
+    }
+
+    /// Red if an answer makes the next question due at once: the source would be asked without end,
+    /// and answer nobody else.
+    #[test]
+    fn it_rests_from_a_question_to_the_next() {
+        let (mut transfer, mut archive) = begun();
+        let answer = |asked: Option<Parcel>| {
+            let (offered, theirs) = source(200);
+            serve(&asked?, &offered, &theirs, CHUNK_BYTES)
+        };
+        let offer = answer(transfer.ask(&archive, 5, 100)).expect("an offer");
+        assert!(transfer.take(offer.clone(), &mut archive, 7).is_ok());
+        assert_eq!(transfer.ask(&archive, 14, 100), None);
+        let slow = answer(transfer.ask(&archive, 15, 100)).expect("a chunk");
+        assert!(transfer.take(slow, &mut archive, 80).is_ok());
+        assert!(transfer.ask(&archive, 80, 3).is_some(), "the answer was long in coming");
+        assert!(transfer.take(offer, &mut archive, 80).is_ok());
+        assert!(transfer.ask(&archive, 83, 3).is_some(), "heartbeats are more frequent");
     }
 
     /// Red if what is here already is asked for again, or is told as if it came now.

@@ -21,6 +21,8 @@ pub struct Archive {
     tail: Vec<(Slot, Bytes)>,
     /// Of the shelf and the tail.
     extent: Extent,
+    /// Whether there may be more on the shelf above its end, from an earlier life, that is wanted.
+    regains: bool,
     fault: RefCell<Option<Arc<ShelfError>>>,
 }
 
@@ -45,7 +47,7 @@ impl Archive {
     #[must_use]
     pub fn on(shelf: Box<dyn Shelf>) -> Archive {
         let extent = shelf.extent();
-        Archive { shelf, tail: Vec::new(), extent, fault: RefCell::new(None) }
+        Archive { shelf, tail: Vec::new(), extent, regains: true, fault: RefCell::new(None) }
     }
 
     /// Adds the entry of a slot. Repeating the last one changes nothing.
@@ -109,18 +111,19 @@ impl Archive {
         self.fault.take().map_or(Ok(()), Err)
     }
 
-    /// Puts on the shelf what is not there yet. What is there already, above where it was cut, is
-    /// not written again: so what lies further above is not lost, and can still be
+    /// Puts on the shelf what is not there yet. What an earlier life has put there, above where it
+    /// was cut, is not written again: so what lies further above is not lost, and can still be
     /// [regained](Archive::regain).
     ///
     /// # Errors
     ///
     /// The shelf's: final.
     pub fn flush(&mut self) -> Result<(), Arc<ShelfError>> {
-        while !self.tail.is_empty() && self.meet()? {}
+        while self.regains && !self.tail.is_empty() && self.meet()? {}
         if !self.tail.is_empty() {
             self.shelf.append(&self.tail)?;
             self.tail.clear();
+            self.regains = false;
         }
         Ok(())
     }
@@ -150,16 +153,22 @@ impl Archive {
         }
     }
 
-    /// Takes back a piece of what lies on the shelf above the end. False if there is none.
+    /// Whether there may be something to [regain](Archive::regain).
+    #[must_use]
+    pub fn regains(&self) -> bool {
+        self.regains
+    }
+
+    /// Takes back a piece of what an earlier life left on the shelf above the end, if there is any.
     ///
     /// # Errors
     ///
     /// The shelf's: final.
-    pub fn regain(&mut self) -> Result<bool, Arc<ShelfError>> {
+    pub fn regain(&mut self) -> Result<(), Arc<ShelfError>> {
         self.flush()?;
-        let is_some = self.shelf.regain()?;
+        self.regains = self.regains && self.shelf.regain()?;
         self.extent = self.shelf.extent();
-        Ok(is_some)
+        Ok(())
     }
 
     /// Goes back to this extent: what lies above does not count any more.
@@ -171,6 +180,17 @@ impl Archive {
         self.flush()?;
         self.shelf.cut(to)?;
         self.extent = to;
+        Ok(())
+    }
+
+    /// Goes back to this extent, and takes nothing back of what lies above: it came to nothing.
+    ///
+    /// # Errors
+    ///
+    /// The shelf's: final.
+    pub fn give_up(&mut self, to: Extent) -> Result<(), Arc<ShelfError>> {
+        self.cut(to)?;
+        self.regains = false;
         Ok(())
     }
 }
@@ -207,8 +227,10 @@ mod tests {
     fn left(end: u64) -> Archive {
         let mut archive = Archive::default();
         appended(&mut archive, 0..end);
-        archive.cut(Extent::default()).expect("memory takes all");
-        archive
+        archive.flush().expect("memory takes all");
+        let mut next = Archive::on(archive.shelf);
+        next.cut(Extent::default()).expect("memory takes all");
+        next
     }
 
     fn appended(archive: &mut Archive, slots: std::ops::Range<u64>) {
@@ -224,7 +246,7 @@ mod tests {
             appended(&mut archive, 0..own);
             archive.flush().expect("memory takes all");
             assert_eq!((archive.extent().entries, archive.waiting_bytes()), (own, 0));
-            while archive.regain().expect("no fault") {}
+            regain(&mut archive);
             assert_eq!(archive.extent(), filled(100), "after {own}");
             appended(&mut archive, 100..101);
             assert_eq!(archive.page(Slot(0), usize::MAX).len(), 101);
@@ -242,10 +264,35 @@ mod tests {
             (0..own).for_each(|slot| archive.append(Slot(slot), body(slot)));
             let extent = archive.extent();
             archive.flush().expect("memory takes all");
-            assert!(!archive.regain().expect("no fault"), "{at} of {own}");
-            assert_eq!(archive.extent(), extent);
+            regain(&mut archive);
+            assert_eq!(archive.extent(), extent, "{at} of {own}");
             let page = archive.page(Slot(0), usize::MAX);
             assert_eq!(page, (0..own).map(|slot| (Slot(slot), body(slot))).collect::<Vec<_>>());
+        }
+    }
+
+    /// Red if what came to nothing is taken back, or stays on the shelf because it begins like what
+    /// comes in its place: after a restart all of it would be taken for good once more.
+    #[test]
+    fn what_is_given_up_is_gone() {
+        let mut archive = left(100);
+        appended(&mut archive, 0..10);
+        let own = archive.extent();
+        regain(&mut archive);
+        archive.give_up(own).expect("memory takes all");
+        regain(&mut archive);
+        assert_eq!(archive.extent(), own);
+        appended(&mut archive, 10..20);
+        archive.flush().expect("memory takes all");
+        let mut next = Archive::on(archive.shelf);
+        next.cut(own).expect("memory takes all");
+        regain(&mut next);
+        assert_eq!(next.extent(), filled(20));
+    }
+
+    fn regain(archive: &mut Archive) {
+        while archive.regains() {
+            archive.regain().expect("no fault");
         }
     }
 

@@ -11,7 +11,8 @@ use crate::services::chat;
 use crate::wire::client::Entry;
 
 impl World {
-    /// Every invariant of the audit holds over what the disks hold, those left out that are gone.
+    /// Every invariant of the audit holds over what the disks hold, those left out that are gone, or
+    /// whose nodes have gone astray.
     ///
     /// # Panics
     ///
@@ -20,7 +21,8 @@ impl World {
         let members = self.weather.members;
         let is_there = |node: &NodeId| {
             let is_gone = self.machines[usize::from(node.0)].gone.is_some();
-            !is_gone && !self.disk(*node).is_rolled_back()
+            let is_astray = self.astray.is_wrong(*node);
+            !is_gone && !is_astray && !self.disk(*node).is_rolled_back()
         };
         let nodes: Vec<NodeId> = self.members().filter(is_there).collect();
         let records = |node: &NodeId| (*node, self.disk(*node).records());

@@ -207,8 +207,9 @@ impl World {
         }
     }
 
-    /// A dangerous moment, helped along: a Prepare has left, or a question for what is decided, and
-    /// its sender ends before the answer; or a snapshot is durable, and nothing of what follows.
+    /// A dangerous moment, helped along: a Prepare has left, or a question for what is decided or
+    /// of a transfer, and its sender ends before the answer; or a snapshot is durable, and nothing
+    /// of what follows.
     pub(super) fn after_question(&mut self, node: NodeId) {
         let share = self.weather.process.crash_after_question;
         if self.faults && share > 0.0 && self.rng.f64() < share {

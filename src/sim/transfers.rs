@@ -1,5 +1,5 @@
 //! A node that crashes again and again while it gets a snapshot: what its disk holds of it is not
-//! asked for once more.
+//! asked for once more, unless it came to nothing.
 
 use super::report::Report;
 use super::trace::Ears;
@@ -23,6 +23,8 @@ struct Story {
     /// Entries that a transfer had brought, and that a crash took.
     lost: u64,
     crashes: u64,
+    /// Entries that a crash left, and that were not taken back.
+    left: u64,
     /// Entries that the last crash left, until the next life has asked for the rest.
     found: Option<u64>,
     /// Entries of the archive: before the transfer, and in the end.
@@ -31,8 +33,9 @@ struct Story {
 }
 
 /// Three nodes, of which the others' logs begin above what the receiver holds, and no faults.
-fn stranded(seed: u64) -> World {
+fn stranded(seed: u64, flips: f64) -> World {
     let mut weather = Weather::calm(3, 64);
+    weather.disk.flips = flips;
     weather.load.request_ticks = 4;
     (weather.snapshot_slots, weather.margin_slots, weather.chunk_bytes) = (20, 20, 200);
     let mut world = World::new(seed, weather, Ears::default());
@@ -50,9 +53,10 @@ fn stranded(seed: u64) -> World {
 }
 
 impl Story {
-    fn play(seed: u64) -> Story {
-        let world = stranded(seed);
-        let mut story = Story { world, lost: 0, crashes: 0, found: None, own: 0, whole: 0 };
+    fn play(seed: u64, flips: f64) -> Story {
+        let world = stranded(seed, flips);
+        let (found, own) = (None, 0);
+        let mut story = Story { world, lost: 0, crashes: 0, left: 0, found, own, whole: 0 };
         while story.world.checks.installs == 0 {
             story.world.next();
             story.look();
@@ -69,13 +73,14 @@ impl Story {
         if transfer.done > transfer.regained
             && let Some(found) = self.found.take()
         {
-            assert_eq!(self.own + transfer.regained, self.own.max(found), "it has what is there");
+            self.left += self.own.max(found) - self.own - transfer.regained;
         }
         if transfer.done >= transfer.regained + CRASH_AFTER {
             self.world.crash_for(RECEIVER, "has got some", 1);
             let found = self.world.machine(RECEIVER).shelf.found();
             self.crashes += 1;
-            self.lost += held - found.max(self.own);
+            // What came to nothing may still lie there, above.
+            self.lost += held.saturating_sub(found.max(self.own));
             self.found = Some(found);
         }
     }
@@ -98,12 +103,26 @@ impl Story {
 fn what_came_before_a_crash_is_not_asked_for_again() {
     let (mut crashes, mut regained) = (0, 0);
     for seed in 0..20 {
-        let story = Story::play(seed);
+        let story = Story::play(seed, 0.0);
         let (own, whole, lost) = (story.own, story.whole, story.lost);
         let fetched = story.world.report.fetched;
-        assert_eq!(fetched, whole - own + lost, "seed {seed}");
+        assert_eq!((fetched, story.left), (whole - own + lost, 0), "seed {seed}");
         crashes += story.crashes;
         regained += story.end().regained;
     }
     assert!(crashes > 60 && regained > 1000, "{crashes} crashes, {regained} regained");
+}
+
+/// Of some pages that come a bit has flipped: then the whole is wrong. Red if that is taken back by
+/// the next transfer of the same life, for ever, or stays in the archive because it was regained.
+#[test]
+fn what_came_to_nothing_is_asked_for_again() {
+    let (mut useless, mut regained) = (0, 0);
+    for seed in 0..20 {
+        let story = Story::play(seed, 0.02);
+        let needed = story.whole - story.own + story.lost;
+        useless += u64::from(story.world.report.fetched > needed);
+        regained += story.end().regained;
+    }
+    assert!(useless > 5 && regained > 1000, "{useless} in vain, {regained} regained");
 }

@@ -94,8 +94,8 @@ pub struct Process {
     pub restart_ticks: u64,
     /// The share of crashes that hit every node at once.
     pub all: f64,
-    /// The share of Prepares, and of questions for what is decided, right after which their sender
-    /// crashes.
+    /// The share of Prepares, of questions for what is decided, and of questions and answers of a
+    /// transfer, right after which their sender crashes.
     pub crash_after_question: f64,
     /// The mean time between pauses of a node.
     pub pause_ticks: u64,
@@ -176,7 +176,7 @@ impl Weather {
             checkpoint_slots: length(other, 32),
         };
         // Drawn last: seeds that found something keep the weather in which they did.
-        weather.disk.flips = share(rng, 0.1);
+        weather.disk.flips = share(rng, 0.3);
         weather
     }
 

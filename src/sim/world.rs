@@ -284,8 +284,9 @@ impl World {
         if is_snapshot && self.astray.is_wrong(envelope.from) {
             return;
         }
-        if matches!(envelope.message, Message::Prepare(_) | Message::CatchUpAsk(_)) {
-            self.after_question(envelope.from);
+        let (kind, from) = (&envelope.message, envelope.from);
+        if matches!(kind, Message::Prepare(_) | Message::CatchUpAsk(_) | Message::Transfer(_)) {
+            self.after_question(from);
         }
         // Over the wire and back: what arrives is what can be written down.
         let bytes = codec::encode(&envelope);

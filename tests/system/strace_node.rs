@@ -8,7 +8,12 @@
 //!
 //! One-line bug that turns it red: the persister releases before it commits, or the hook does not
 //! sync.
+//!
+//! And a store that a killed node left, with entries in its archive that nobody synced: whoever
+//! opens it takes them back, but only after a sync, and from the disk, not from the page cache. Red
+//! if a shelf regains a file without that.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -23,7 +28,7 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::need::{self, Need};
 use crate::strace::{self, Call};
-use crate::{run, scale};
+use crate::{history, run, scale};
 
 /// All of them.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -34,6 +39,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             Ok(())
         }),
         need::trial("strace::a_node_syncs_before_it_sends", needs, traced_node),
+        need::trial("strace::what_is_taken_back_is_read_from_the_disk", needs, taken_back),
     ]
 }
 
@@ -65,6 +71,53 @@ fn traced_node() -> Result<(), Failed> {
     traced.stop()?;
     let calls = strace::parse(&fs::read_to_string(&trace)?);
     check(&calls)
+}
+
+/// The node dies between two snapshots, with a mebibyte of archive above the newer one.
+fn taken_back() -> Result<(), Failed> {
+    let _beside = scale::beside();
+    let data = run::data()?;
+    let mut rig = history::format(1, data.path())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        rig.start_all()?;
+        rig.ready(PATIENCE).await?;
+        let mut teller = history::Teller::new(&rig);
+        teller.say_long(50).await?;
+        history::all_show(&mut rig, 1, |it| it.applied.0 == 50).await?;
+        while history::snapshots(&rig.store(NodeId(0))) != [50] {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        teller.say_long(40).await
+    })?;
+    rig.kill(NodeId(0));
+    let trace = data.path().join("trace");
+    let traced = Command::new("strace")
+        .args(["-f", "-yy", "-xx", "-s", "1", "-e", "trace=fsync,fadvise64,read", "-o"])
+        .arg(&trace)
+        .arg(history::PROGRAM)
+        .arg("inspect")
+        .arg(rig.store(NodeId(0)))
+        .output()?;
+    assert!(traced.status.success(), "{}", String::from_utf8_lossy(&traced.stderr));
+    let calls = strace::parse(&fs::read_to_string(&trace)?);
+    let is_taken_back = |file: &str| {
+        let of = |name| {
+            let calls = calls.iter().filter(move |call| call.name == name);
+            calls.filter(|call| call.file == file && call.result >= 0).collect::<Vec<_>>()
+        };
+        let dropped = of("fadvise64");
+        let after_a_sync = |drop: &&&Call| of("fsync").iter().any(|it| it.ended < drop.began);
+        dropped.iter().find(after_a_sync).is_some_and(|drop| {
+            let (reads, ended) = (of("read"), drop.ended);
+            reads.iter().any(|it| it.began > ended)
+        })
+    };
+    let files: BTreeSet<&str> = calls.iter().map(|call| call.file.as_str()).collect();
+    let segments = files.into_iter().filter(|file| file.ends_with(".seg"));
+    let taken_back = segments.filter(|file| is_taken_back(file)).count();
+    assert!(taken_back >= 2, "{taken_back} segments:\n{}", fs::read_to_string(&trace)?);
+    Ok(())
 }
 
 /// Has messages decided, then the leader killed, then one more decided by the next.
