@@ -11,8 +11,8 @@ use crate::services::chat;
 use crate::wire::client::Entry;
 
 impl World {
-    /// Every invariant of the audit holds over what the disks hold, those left out that are gone, or
-    /// whose nodes have gone astray.
+    /// Every invariant of the audit holds over what the disks hold, those left out that are gone,
+    /// or whose nodes have gone astray.
     ///
     /// # Panics
     ///
