@@ -13,8 +13,8 @@ pub struct Ledger<'a> {
     incarnation: Incarnation,
     records: &'a [(u64, Record)],
     pub(super) state: AcceptorState,
-    /// Where ends what was taken over from others, if anything was.
-    pub(super) taken_over: Slot,
+    /// Below this slot a vote may be lost: with a store that this one replaced, or by damage.
+    lost_below: Slot,
     pub(super) read: Read,
 }
 
@@ -62,7 +62,7 @@ impl<'a> Ledger<'a> {
             incarnation,
             records,
             state: AcceptorState::default(),
-            taken_over: Slot(0),
+            lost_below: Slot(0),
             read: Read::default(),
         };
         Reader::new(ledger).read()
@@ -112,9 +112,14 @@ impl<'a> Ledger<'a> {
         self.state.trimmed()
     }
 
-    /// Below this slot a lost store may have voted in the place of this one.
+    /// Below this slot its node may have voted for what does not stand here: from a store that is
+    /// lost, or in a part of this log that was damaged.
     pub(super) fn lost_below(&self) -> Slot {
-        if self.state.is_fit() { self.taken_over } else { Slot(u64::MAX) }
+        if self.state.is_fit() { self.lost_below } else { Slot(u64::MAX) }
+    }
+
+    pub(super) fn lose_below(&mut self, slot: Slot) {
+        self.lost_below = self.lost_below.max(slot);
     }
 
     /// Below this slot the log cannot tell all that its node has accepted.

@@ -13,9 +13,10 @@ use crate::paxos::{Ballot, Chain, Incarnation, NodeId, Record, Run, Slot};
 /// Goes through a log.
 pub(super) struct Reader<'a> {
     pub(super) ledger: Ledger<'a>,
-    /// Nothing below this slot is held as it was.
+    /// Below this slot something may be missing that nothing tells of any more.
     gone_below: Slot,
-    /// Whether all that came before is known: from the first record on, or once a trim restated it.
+    /// Whether all that came before is known: from the first record on, or once a trim restated it,
+    /// and up to a part that was damaged.
     pub(super) is_whole: bool,
     /// Whether the chain of runs is known, but perhaps for where it begins.
     knows_chain: bool,
@@ -51,6 +52,9 @@ impl<'a> Reader<'a> {
             self.take(at, record)?;
         }
         self.is_paid(|_| false)?;
+        if self.ledger.state.known() < self.ledger.mark() {
+            self.ledger.lose_below(self.ledger.mark());
+        }
         Ok(self.ledger)
     }
 
@@ -59,7 +63,9 @@ impl<'a> Reader<'a> {
         match record {
             Record::Promised(ballot) => self.promised(at, *ballot)?,
             Record::Accepted(run) => self.accepted(at, run)?,
-            Record::Learned { first, .. } => self.learned(at, *first)?,
+            Record::Learned { first, commands } => {
+                self.learned(at, *first, first.plus(commands.len() as u64))?;
+            }
             Record::Decided(mark) => self.decided(at, *mark)?,
             Record::Incarnation { node, incarnation }
             | Record::Heard { node, incarnation, .. }
@@ -79,6 +85,7 @@ impl<'a> Reader<'a> {
             Record::Lost { below, .. } => {
                 (self.is_whole, self.knows_chain, self.knows_mark) = (false, false, false);
                 self.gone_below = self.gone_below.max(*below);
+                self.ledger.lose_below(*below);
             }
             Record::Imported { promised, chain, accepted } => {
                 let ballots = accepted.iter().map(|pvalue| pvalue.ballot);
@@ -89,21 +96,8 @@ impl<'a> Reader<'a> {
         self.ledger.read.records += 1;
         let state = std::mem::take(&mut self.ledger.state);
         self.ledger.state = state.then([record.clone()]);
-        match record {
-            Record::Imported { .. } => self.ledger.taken_over = self.ledger.state.end(),
-            Record::Lost { below, .. } => {
-                self.ledger.taken_over = self.ledger.taken_over.max(*below);
-            }
-            Record::Promised(_)
-            | Record::Accepted(_)
-            | Record::Learned { .. }
-            | Record::Decided(_)
-            | Record::Incarnation { .. }
-            | Record::Trimmed { .. }
-            | Record::Standing { .. }
-            | Record::Heard { .. }
-            | Record::Moved { .. }
-            | Record::Testified { .. } => (),
+        if matches!(record, Record::Imported { .. }) {
+            self.ledger.lose_below(self.ledger.state.end());
         }
         self.no_gap(at, before)
     }
@@ -155,14 +149,18 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn learned(&mut self, at: usize, first: Slot) -> Result<(), Refuted> {
+    fn learned(&mut self, at: usize, first: Slot, end: Slot) -> Result<(), Refuted> {
         let mark = self.ledger.state.mark();
         if self.knows_mark && first > mark {
             let why = format!("slots {mark}..{first} are left out of what is learned");
             let marked = |record: &Record| Tells::of(record).mark.is_some();
             return self.refute(Invariant::R2, why, self.earlier(at, marked), at);
         }
-        self.knows_mark = true;
+        // What was known to be decided is learnt once more where damage had taken it, and perhaps
+        // a vote.
+        if !self.knows_mark || first < mark {
+            self.ledger.lose_below(end);
+        }
         Ok(())
     }
 
@@ -222,15 +220,20 @@ impl<'a> Reader<'a> {
         let state = &self.ledger.state;
         let (pledges, is_fit, was_whole) = (state.pledges(), state.is_fit(), self.is_whole);
         self.owed = Some(Owed { at, pledges, is_fit, was_whole });
+        if !was_whole {
+            self.gone_below = self.gone_below.max(mark);
+        }
         (self.is_whole, self.knows_chain, self.knows_mark) = (true, true, true);
         Ok(())
     }
 
     fn restates(&self, known: Option<Chain>, restated: Option<Chain>) -> bool {
         match (known, restated) {
+            _ if !self.knows_chain => {
+                restated.map(|chain| chain.ballot) >= known.map(|chain| chain.ballot)
+            }
             (None, None) => true,
-            (None, Some(_)) => !self.is_whole,
-            (Some(_), None) => false,
+            (None, Some(_)) | (Some(_), None) => false,
             (Some(known), Some(it)) => {
                 let is_from = it.from == known.from || (!self.is_whole && it.from < known.from);
                 is_from && (it.ballot, it.end) == (known.ballot, known.end)
@@ -238,8 +241,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Where the mark has risen from `before`, every slot holds something.
+    /// Where the mark has risen from `before`, every slot holds something; but what was trimmed
+    /// away may have been damage, and what it took need not be learnt again yet.
     fn no_gap(&self, at: usize, before: Slot) -> Result<(), Refuted> {
+        if !self.is_whole {
+            return Ok(());
+        }
         let state = &self.ledger.state;
         let mut next = before.max(state.trimmed()).max(self.gone_below);
         for (slot, _) in state.votes(next).take_while(|(slot, _)| *slot < state.mark()) {

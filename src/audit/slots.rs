@@ -22,8 +22,8 @@ pub struct Slots {
     pub undecided: u64,
     /// Of these, how many are trimmed from a log.
     pub trimmed: u64,
-    /// Of these, how many lack a vote that a lost store may have cast.
-    pub replaced: u64,
+    /// Of these, how many lack a vote that may be lost: with a store, or by damage.
+    pub lost: u64,
     /// Of these, how many lack a store that is not given.
     pub absent: u64,
     /// Acceptances that were compared: one for a slot and a record.
@@ -282,7 +282,7 @@ impl<'l> Sweep<'l, '_> {
         if most * 2 > self.members {
             self.found.undecided += slots;
             self.found.trimmed += if trimmed == 0 { 0 } else { slots };
-            self.found.replaced += if unknown == trimmed { 0 } else { slots };
+            self.found.lost += if unknown == trimmed { 0 } else { slots };
             self.found.absent += if absent == 0 { 0 } else { slots };
             return Ok(());
         }

@@ -234,7 +234,7 @@ fn a_lost_store_may_have_voted_below_what_the_new_one_took_over() {
     let took_over =
         |round: u64| vec![standing(0, false), imported(Some(ballot(round, 0)), &[(0, 0, 1)])];
     let known = Slots { decided: 1, votes: 1, requests: 1, ..Slots::default() };
-    let open = Slots { undecided: 1, replaced: 1, ..known };
+    let open = Slots { undecided: 1, lost: 1, ..known };
     let proved = Slots { proved: 1, votes: 2, ..known };
     let cases = [
         ("it does not vote yet", born(), open),
@@ -250,6 +250,48 @@ fn a_lost_store_may_have_voted_below_what_the_new_one_took_over() {
     let new = with(imported(Some(ballot(0, 0)), &[]));
     let refuted = audit(3, &logs(&[&later, &new, &[]]), &[]).expect_err("slot 1 came later");
     assert_eq!(refuted.invariant, Invariant::Majority, "{refuted}");
+}
+
+/// A log that was damaged, mended, and then trimmed up to the middle of what was lost.
+///
+/// Red if its hole is refuted, or its lost vote for slot 2 counts as none; if what it learns once
+/// more tells that it has not voted; or if that is so of what it has accepted since.
+#[test]
+fn what_damage_has_taken_may_have_been_a_vote() {
+    let led = [run(0, 0, 0, 0, &[1, 2, 3]), decided(3), run(0, 0, 3, 3, &[4]), decided(4)];
+    let trimmed = trim(&led, 2);
+    let again = [trimmed.clone(), vec![learned(2, &[3])]].concat();
+    let since = [again.clone(), vec![run(0, 0, 4, 4, &[5]), decided(5)]].concat();
+    let whole = Store::of(0, &[&led[..], &[run(0, 0, 4, 4, &[5]), decided(5)]].concat());
+    let audited = |mended: &[Record]| {
+        let mut store = Store::of(7, mended).archived(&[1, 2]);
+        store.applied = Slot(2);
+        audit(3, &[whole.clone(), store, Store::of(0, &[])], &["2 ann: 3"])
+    };
+    let slots = audited(&since).expect("nothing is wrong").slots;
+    let counts = (slots.proved, slots.undecided, slots.trimmed, slots.lost);
+    assert_eq!(counts, (1, 4, 2, 2), "{slots:?}");
+    for hidden in [&trimmed, &again] {
+        let refuted = audited(hidden).expect_err("slot 4 came after the damage");
+        assert_eq!(refuted.invariant, Invariant::Majority, "{refuted}");
+    }
+}
+
+/// Red if a trim is held to what only the damaged part of its log tells of.
+#[test]
+fn damage_before_a_trim_is_none_of_its_faults() {
+    let (early, late) = (heard(1, 6, 5), heard(1, 6, 6));
+    let vote = run(0, 0, 0, 0, &[1]);
+    let records = [met(1, 6), early, vote, decided(1), late, run(0, 0, 1, 1, &[2])];
+    let (ballot, pledges) = (Some(ballot(0, 0)), 1);
+    let lost = Record::Lost { below: Slot(1), promised: None, accepted_in: ballot, pledges };
+    let mut whole = trimmed(records.to_vec(), 1);
+    whole.splice(2..5, [lost]);
+    let store = Store::of(0, &whole).archived(&[1]);
+    let proof = audit(3, &[store], &[]);
+    let open = Slots { decided: 1, undecided: 1, votes: 1, ..Slots::default() };
+    let slots = Slots { trimmed: 1, absent: 1, ..open };
+    assert_eq!(proof.map(|proof| proof.slots), Ok(slots));
 }
 
 /// Red if a store counts whose node is known to have a newer one.

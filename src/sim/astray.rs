@@ -207,6 +207,7 @@ impl Astray {
         };
         if let Some((ballot, digests)) = &told.heartbeat
             && Some(*ballot) >= node.replica().state().promised()
+            && node.replica().state().incarnation(ballot.node) <= Some(ballot.incarnation)
         {
             assert!(
                 of(digests) < self.quorum,

@@ -122,6 +122,7 @@ impl World {
             && nodes.all(|machine| {
                 machine.node.as_ref().is_some_and(|node| match self.astray.is_wrong(machine.id) {
                     true => node.replica().is_behind() || !self.astray.shows(node),
+                    false if self.waits_for_one_astray(node) => true,
                     false => {
                         let decided = node.replica().decided();
                         node.executor().digest() == digest && decided == digest.slot
@@ -130,10 +131,17 @@ impl World {
             })
     }
 
-    /// The nodes that run and have not gone astray.
+    /// The nodes that run, have not gone astray, and do not wait for one that has.
     fn right_nodes(&self) -> impl Iterator<Item = &Running> {
         let nodes = self.machines.iter().filter(|machine| !self.astray.is_wrong(machine.id));
-        nodes.filter_map(|machine| machine.node.as_ref())
+        let nodes = nodes.filter_map(|machine| machine.node.as_ref());
+        nodes.filter(|node| !self.waits_for_one_astray(node))
+    }
+
+    /// Whether it is to get the snapshot of a node that has gone astray where nobody can tell yet:
+    /// that is lost on the way.
+    fn waits_for_one_astray(&self, node: &Running) -> bool {
+        node.transfer().is_some_and(|transfer| self.astray.is_wrong(transfer.from))
     }
 
     /// Who waits for whom, for a person.

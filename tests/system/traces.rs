@@ -4,8 +4,8 @@
 //! fewer) were held against what was synced before them; and a real cluster is, under load, while
 //! its nodes are killed.
 //!
-//! One-line bugs that turn them red: a Persister that releases before it commits; a vote that goes
-//! out by the early lane; a trace that begins anew at each start, or is not written before the
+//! One-line bugs that turn them red: a Persister that releases before it commits; a Prepare that
+//! goes out by the early lane; a trace that begins anew at each start, or is not written before the
 //! process ends; a sync that is told before the commit.
 
 use std::collections::BTreeMap;

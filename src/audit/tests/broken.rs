@@ -85,6 +85,8 @@ fn a_trimmed_log_is_held_to_what_it_still_tells() {
         chain.end = Slot(5);
     }
     refuted("a shorter chain", &[Store::of(3, &rest)], &[], Invariant::A3, "a3 a5");
+    let rest = [trim(&[run(0, 0, 0, 0, &[1]), decided(1)], 1), vec![decided(2)]].concat();
+    refuted("a mark beyond all", &[Store::of(3, &rest)], &[], Invariant::R2, "a5");
 }
 
 /// Red if the check of that name is left out of what a log says of stores as a whole.

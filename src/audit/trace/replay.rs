@@ -316,21 +316,17 @@ impl Disk {
         *known = store.max(*known);
     }
 
-    /// What another does not hold of this one.
+    /// What another does not hold of this one. A decided mark may fall, and a chain be shorter,
+    /// where a log was damaged and mended; the number of pledges tells of everything else.
     fn lost(&self, found: &Disk) -> Option<String> {
+        let voted_in = |disk: &Disk| disk.chain.map(|chain| chain.ballot);
         let is_older =
-            |(node, store): (&NodeId, &Incarnation)| found.incarnation(*node) < Some(*store);
-        let claim = Claim {
-            promised: self.promised,
-            mark: self.mark,
-            voted: self.chain,
-            pledges: self.pledges,
-            met: None,
-        };
-        if claim.rests_on(found) && !self.stores.iter().any(is_older) {
-            return None;
-        }
-        Some(format!("some of {}: it finds {}", self.words(), found.words()))
+            |(node, store): (&NodeId, &Incarnation)| found.stores.get(node) < Some(store);
+        let is_less = found.promised < self.promised
+            || found.pledges < self.pledges
+            || voted_in(found) < voted_in(self)
+            || self.stores.iter().any(is_older);
+        is_less.then(|| format!("some of {}: it finds {}", self.words(), found.words()))
     }
 
     fn words(&self) -> String {

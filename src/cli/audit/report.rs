@@ -142,8 +142,8 @@ fn majority(proof: &Proof) -> String {
     if slots.trimmed > 0 {
         why.push(format!("{} trimmed", slots.trimmed));
     }
-    if slots.replaced > 0 {
-        why.push(format!("{} for want of a lost store", slots.replaced));
+    if slots.lost > 0 {
+        why.push(format!("{} for a vote that may be lost", slots.lost));
     }
     if slots.absent > 0 {
         why.push(format!("{} for want of a store", slots.absent));
@@ -204,7 +204,7 @@ pub(super) fn json(rows: &[Row], outcome: &Result<Proof, Refuted>) -> String {
             "proved": slots.proved,
             "undecided": slots.undecided,
             "trimmed": slots.trimmed,
-            "replaced": slots.replaced,
+            "lost": slots.lost,
             "absent": slots.absent,
         })),
         "acknowledged": proof.map(|proof| proof.acknowledged),

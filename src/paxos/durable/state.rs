@@ -112,7 +112,11 @@ impl AcceptorState {
             chain: state.chain.map(|chain| Chain { from: Slot(0), end: Slot(0), ..chain }),
             ..state.clone()
         };
-        let same = |(slot, vote): (Slot, &Vote)| whole.vote(slot).is_some_and(|held| held == vote);
+        // What was learnt, too, stands for a vote that is lost.
+        let same = |(slot, vote): (Slot, &Vote)| {
+            let held = whole.vote(slot).filter(|held| held.command == vote.command);
+            held.is_some_and(|held| vote.ballot.is_none() || vote.ballot == held.ballot)
+        };
         plain(self) == plain(whole) && self.votes(Slot(0)).all(same)
     }
 
