@@ -2,6 +2,7 @@
 //!
 //! ```toml
 //! cluster = "room"            # the name is the identity: stores and peers of another are refused
+//! service = "chat"            # optional: what runs on its log, "chat" or "lock"
 //! election = "400ms"          # optional: the one timeout that all others follow from
 //!
 //! [[node]]
@@ -31,12 +32,25 @@ pub const ELECTION_DEFAULT: Duration = Duration::from_millis(400);
 /// A cluster: its name, its timeout and its members, by id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
-    /// Its identity.
+    /// Its name.
     pub name: String,
+    /// What runs on its log.
+    pub service: Service,
     /// The election timeout.
     pub election: Duration,
     /// The members; the one at index i has id i.
     pub nodes: Vec<Member>,
+}
+
+/// What runs on a cluster's log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Service {
+    /// The chat room.
+    #[default]
+    Chat,
+    /// The lock service.
+    Lock,
 }
 
 /// A member of a cluster.
@@ -78,6 +92,8 @@ pub enum Error {
 #[serde(deny_unknown_fields)]
 struct File {
     cluster: String,
+    #[serde(default, skip_serializing_if = "Service::is_chat")]
+    service: Service,
     #[serde(skip_serializing_if = "Option::is_none")]
     election: Option<String>,
     #[serde(default)]
@@ -93,7 +109,51 @@ struct FileNode {
     witness: bool,
 }
 
+impl Service {
+    /// All there are.
+    pub const ALL: [Service; 2] = [Service::Chat, Service::Lock];
+
+    /// Its name, as the cluster file has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::Chat => "chat",
+            Service::Lock => "lock",
+        }
+    }
+
+    /// The service of the cluster with this identity.
+    #[must_use]
+    pub fn of_identity(identity: &str) -> Service {
+        let others = Service::ALL.into_iter().filter(|service| !service.is_chat());
+        let ends = |service: &Service| identity.ends_with(&service.suffix());
+        others.into_iter().find(ends).unwrap_or_default()
+    }
+
+    fn suffix(self) -> String {
+        if self.is_chat() { String::new() } else { format!("/{}", self.name()) }
+    }
+
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_chat(&self) -> bool {
+        matches!(self, Service::Chat)
+    }
+}
+
 impl Cluster {
+    /// What its stores, nodes and clients know it by: those of another name, or of another service,
+    /// are refused.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        format!("{}{}", self.name, self.service.suffix())
+    }
+
+    /// As it is, but for what runs on its log.
+    #[must_use]
+    pub fn with_service(self, service: Service) -> Cluster {
+        Cluster { service, ..self }
+    }
+
     /// Reads a cluster file.
     ///
     /// # Errors
@@ -121,7 +181,8 @@ impl Cluster {
             })?;
             nodes.push(node);
         }
-        let file = File { cluster: name.to_owned(), election: None, node: nodes };
+        let file =
+            File { cluster: name.to_owned(), service: Service::Chat, election: None, node: nodes };
         Cluster::check(file).map_err(Error::Flags)
     }
 
@@ -137,7 +198,7 @@ impl Cluster {
             witness: false,
         };
         let node = (0..).zip(addresses).map(node).collect();
-        let file = File { cluster: name.to_owned(), election: None, node };
+        let file = File { cluster: name.to_owned(), service: Service::Chat, election: None, node };
         Cluster::check(file).map_err(Error::Flags)
     }
 
@@ -188,6 +249,7 @@ impl Cluster {
         };
         let file = File {
             cluster: self.name.clone(),
+            service: self.service,
             election: Some(humantime::format_duration(self.election).to_string()),
             node: self.nodes.iter().map(node).collect(),
         };
@@ -198,6 +260,10 @@ impl Cluster {
         if file.cluster.trim().is_empty() || file.cluster.len() > 255 {
             return Err("the cluster needs a name of 1 to 255 bytes".to_owned());
         }
+        if !Service::of_identity(&file.cluster).is_chat() {
+            let name = file.cluster;
+            return Err(format!("the name \"{name}\" ends like that of a service: take another"));
+        }
         let election = match file.election {
             Some(text) => humantime::parse_duration(&text)
                 .map_err(|error| format!("election = \"{text}\": {error}"))?,
@@ -207,7 +273,7 @@ impl Cluster {
             return Err("the election timeout must be between 50ms and 10m".to_owned());
         }
         let nodes = check_nodes(file.node)?;
-        Ok(Cluster { name: file.cluster, election, nodes })
+        Ok(Cluster { name: file.cluster, service: file.service, election, nodes })
     }
 }
 
@@ -286,6 +352,7 @@ mod tests {
             (node(0, ":70"), "not HOST:PORT"),
             (two.clone() + "wittness = true\n", "line 5: unknown field"),
             (two.clone() + "witness = true\n", "nobody could lead"),
+            ("service = \"clock\"\n".to_owned() + &two, "line 2: unknown variant `clock`"),
             ("election = \"soon\"\n".to_owned() + &two, "election = \"soon\""),
             ("election = \"1ms\"\n".to_owned() + &two, "between 50ms and 10m"),
         ];
@@ -293,6 +360,22 @@ mod tests {
             let reason = parse(&text).expect_err(&text);
             assert!(reason.contains(expected) && !reason.contains('\n'), "{text}: {reason}");
         }
+    }
+
+    /// Bugs that turn it red: stores of one service that another opens; a file that does not say
+    /// which.
+    #[test]
+    fn a_service_is_part_of_the_identity() {
+        let chat = parse(&node(0, "a:1")).expect("a cluster");
+        let lock = parse(&("service = \"lock\"\n".to_owned() + &node(0, "a:1"))).expect("another");
+        assert_eq!((chat.service, lock.service), (Service::Chat, Service::Lock));
+        assert_eq!((chat.identity(), lock.identity()), ("room".into(), "room/lock".into()));
+        for cluster in [chat, lock] {
+            assert_eq!(Service::of_identity(&cluster.identity()), cluster.service);
+            assert_eq!(Cluster::parse(&cluster.to_toml()).expect("again"), cluster);
+        }
+        let reason = Cluster::parse("cluster = \"a/lock\"\n").expect_err("a name like that");
+        assert!(reason.contains("take another"), "{reason}");
     }
 
     #[test]

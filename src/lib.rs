@@ -14,7 +14,7 @@
 //! struct Counter(u64);
 //!
 //! impl StateMachine for Counter {
-//!     fn apply(&mut self, _at: Slot, command: &[u8], _archive: &mut Archive) -> Vec<u8> {
+//!     fn apply(&mut self, _turn: &mut Turn<'_>, command: &[u8]) -> Vec<u8> {
 //!         self.0 += command.len() as u64;
 //!         self.0.to_string().into()
 //!     }

@@ -149,6 +149,7 @@ fn held(first: Slot, commands: &[Command], slot: Option<Slot>) -> String {
 pub(super) fn value(slot: Slot, command: &Command) -> String {
     match command {
         Command::Noop => "a no-op".to_owned(),
+        Command::End(client) => format!("the end of session {client}"),
         Command::Request(request) => {
             let (number, client) = (request.number, request.client);
             format!("request {number} of {client}, {}", body(slot, &request.body))

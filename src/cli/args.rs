@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::exit::{Failure, Status};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Service};
 
 /// The name of a cluster that is given by addresses alone.
 const NAME_DEFAULT: &str = "room";
@@ -32,6 +32,9 @@ pub(super) struct ClusterArgs {
     /// The same a member at a time, in any order: its id and where it listens
     #[arg(long, env = "INDELIBLE_PEERS", value_name = "ID=HOST:PORT", value_delimiter = ',')]
     peer: Vec<String>,
+    /// What runs on its log, if there is no file to say so: chat or lock
+    #[arg(long, env = "INDELIBLE_SERVICE", value_name = "SERVICE", value_parser = service)]
+    service: Option<Service>,
     /// How many members may fail at a time: the cluster must have exactly 2N+1
     #[arg(long = "f", env = "INDELIBLE_F", value_name = "N")]
     faults: Option<u16>,
@@ -44,9 +47,36 @@ impl ClusterArgs {
         by_file || !self.replicas.is_empty() || !self.peer.is_empty()
     }
 
+    /// The cluster that the flags name, which must run this service; by flags alone it does.
+    pub(super) fn cluster_of(&self, service: Service) -> Result<Cluster, Failure> {
+        let cluster = self.given(service)?;
+        if cluster.service == service {
+            return Ok(cluster);
+        }
+        let (name, found, wanted) = (&cluster.name, cluster.service.name(), service.name());
+        let line =
+            format!("\"{name}\" runs the {found} service, and this is for the {wanted} service");
+        Err(Failure::new(Status::Config, line))
+    }
+
     /// The cluster that the flags name.
     pub(super) fn cluster(&self) -> Result<Cluster, Failure> {
+        self.given(Service::default())
+    }
+
+    fn given(&self, unsaid: Service) -> Result<Cluster, Failure> {
         let cluster = self.named()?;
+        let by_flags = !self.replicas.is_empty() || !self.peer.is_empty();
+        let cluster = match self.service {
+            None if by_flags => cluster.with_service(unsaid),
+            Some(service) if by_flags => cluster.with_service(service),
+            Some(service) if service != cluster.service => {
+                let (name, found, given) = (&cluster.name, cluster.service.name(), service.name());
+                let line = format!("\"{name}\" runs the {found} service, not {given}");
+                return Err(Failure::new(Status::Config, line));
+            }
+            Some(_) | None => cluster,
+        };
         match self.faults {
             Some(faults) if u32::from(cluster.members()) != 2 * u32::from(faults) + 1 => {
                 let (members, needed) = (cluster.members(), 2 * u32::from(faults) + 1);
@@ -94,6 +124,11 @@ fn from_file(file: &Path, name: Option<&str>) -> Result<Cluster, Failure> {
         }
         Some(_) | None => Ok(cluster),
     }
+}
+
+fn service(text: &str) -> Result<Service, String> {
+    let named = Service::ALL.into_iter().find(|service| service.name() == text);
+    named.ok_or_else(|| "expected chat or lock".to_owned())
 }
 
 fn usage(line: &str) -> Failure {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::args::ClusterArgs;
 use super::exit::{Failure, Status};
 use crate::audit::{self, Acknowledged, Book, Failed, Ledger, Proof, Refuted};
+use crate::cluster::Cluster;
 use crate::node::{self, Pace, Storage};
 use crate::paxos::NodeId;
 use crate::rsm::Executor;
@@ -156,7 +157,8 @@ fn members(args: &AuditArgs, opened: &[Opened]) -> Result<Option<u16>, Failure> 
     for Opened { name, storage } in opened {
         let identity = storage.wal.identity();
         let first = opened[0].storage.wal.identity();
-        let expected = cluster.as_ref().map_or(&first.cluster, |cluster| &cluster.name);
+        let named = cluster.as_ref().map(Cluster::identity);
+        let expected = named.as_ref().unwrap_or(&first.cluster);
         if identity.cluster != *expected {
             let found = &identity.cluster;
             return config(format!("{name}: the store of cluster \"{found}\", not \"{expected}\""));

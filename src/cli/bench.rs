@@ -13,7 +13,7 @@ use super::exit::{Failure, Status};
 use super::load::{self, Amount, Load, Tally};
 use super::lossy::LossArgs;
 use crate::client::Client;
-use crate::cluster::{Cluster, MEMBERS_MAX};
+use crate::cluster::{Cluster, MEMBERS_MAX, Service};
 use crate::local::{self, Rig};
 use crate::paxos::ClientId;
 
@@ -60,7 +60,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
     let tally = super::runtime()?.block_on(async {
         match args.local {
             Some(nodes) => measure_here(nodes, args).await,
-            None => measure(&args.cluster.cluster()?, args).await,
+            None => measure(&args.cluster.cluster_of(Service::Chat)?, args).await,
         }
     })?;
     let line = report(args, &tally);

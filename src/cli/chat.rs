@@ -20,7 +20,7 @@ use super::exit::{Failure, Status};
 use super::harmless::harmless;
 use super::lossy::LossArgs;
 use crate::client::{Client, Page};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Service};
 use crate::local::{driver, tied};
 use crate::paxos::{ClientId, Slot};
 use crate::services::chat::Message;
@@ -88,7 +88,7 @@ pub(super) fn run(args: ChatArgs) -> Result<(), Failure> {
     if let Some(parent) = args.tied {
         tied::die_with(parent).map_err(|error| Failure::system(&error))?;
     }
-    let cluster = args.cluster.cluster()?;
+    let cluster = args.cluster.cluster_of(Service::Chat)?;
     let is_person = io::stdin().is_terminal() && io::stdout().is_terminal();
     let runtime = super::runtime()?;
     let done = runtime.block_on(async {

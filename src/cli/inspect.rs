@@ -184,6 +184,7 @@ fn print_text(
 fn describe(command: &Command) -> String {
     match command {
         Command::Noop => "no-op".to_owned(),
+        Command::End(client) => format!("end of session {client}"),
         Command::Request(request) => {
             format!(
                 "request {} of {}, {} bytes",

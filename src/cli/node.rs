@@ -133,7 +133,7 @@ pub(super) fn format(args: &FormatArgs) -> Result<(), Failure> {
     let cluster = args.cluster.cluster()?;
     let node = member(&cluster, args.id)?;
     let options = args.ballast.options()?;
-    let identity = Identity::new(&cluster.name, node, now());
+    let identity = Identity::new(&cluster.identity(), node, now());
     Store::format(&args.store, &identity, options)?;
     tracing::info!(store = %args.store.display(), "made");
     Ok(())
@@ -180,7 +180,7 @@ pub(super) fn serve(
     store: &Path,
     args: RunArgs,
 ) -> Result<(), Failure> {
-    let storage = Storage::open_as(store, &cluster.name, node)?;
+    let storage = Storage::open_as(store, &cluster.identity(), node)?;
     let recovery = storage.wal.recovery();
     tracing::info!(
         node = node.0,

@@ -74,7 +74,7 @@ pub(super) fn run(args: ReplaceArgs) -> Result<(), Failure> {
     let known = super::runtime()?.block_on(newest(&cluster, node));
     // A clock that lags behind that of the lost machine must not make this store the older one.
     let incarnation = now().max(Incarnation(known.map_or(0, |store| store.0 + 1)));
-    let identity = Identity::new(&cluster.name, node, incarnation);
+    let identity = Identity::new(&cluster.identity(), node, incarnation);
     Store::format_replacement(&args.store, &identity, options)?;
     serve(&cluster, node, &args.store, args.run)
 }

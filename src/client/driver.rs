@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::link::{Link, LinkError};
+use super::posts::Posts;
+use super::questions::Asked;
 use super::repeat::wait;
 use super::route::Route;
 use super::session::{Advice, Session, Unanswered};
-use super::{Answer, Page, Standing};
+use super::{Answer, Notice, Options, Page, Standing};
 use crate::cluster::Cluster;
 use crate::paxos::{ClientId, NodeId, RequestNumber, Slot};
 use crate::wire::client::{FromNode, ToNode};
@@ -50,9 +52,9 @@ pub(super) enum Wish {
         on_reply: oneshot::Sender<Answer>,
         place: OwnedSemaphorePermit,
     },
-    Query {
-        body: Bytes,
-        on_answer: oneshot::Sender<Bytes>,
+    Ask(Asked),
+    End {
+        on_ended: oneshot::Sender<()>,
     },
     Subscribe {
         from: Slot,
@@ -69,6 +71,7 @@ pub(super) struct Driver {
     missed: BTreeSet<NodeId>,
     id: ClientId,
     session: Session,
+    posts: Posts,
     route: Route,
     wishes: mpsc::Receiver<Wish>,
     publish: watch::Sender<Standing>,
@@ -96,13 +99,17 @@ impl Driver {
     pub(super) fn new(
         cluster: Cluster,
         id: ClientId,
+        options: Options,
         wishes: mpsc::Receiver<Wish>,
         publish: watch::Sender<Standing>,
-        dropper: Dropper,
+        notices: broadcast::Sender<Notice>,
     ) -> Driver {
+        let dropper = options.loss.dropper((id.0 >> 64) as u64, id.0 as u64);
+        let posts = Posts::new(options.way, id);
+        let session = Session::new(id, options.ttl, posts.are_used(), notices);
         let route = Route::new(cluster.members(), fastrand::usize(..usize::from(u16::MAX)));
-        let (found, missed, session) = (BTreeMap::new(), BTreeSet::new(), Session::new(id));
-        Driver { cluster, found, missed, id, session, route, wishes, publish, dropper }
+        let (found, missed) = (BTreeMap::new(), BTreeSet::new());
+        Driver { cluster, found, missed, id, session, posts, route, wishes, publish, dropper }
     }
 
     /// Keeps the session up until the handle is dropped.
@@ -138,7 +145,7 @@ impl Driver {
         if found.is_some() {
             self.missed.insert(node);
         }
-        let link = Link::dial(&address, &self.cluster.name, self.id, DIAL_PATIENCE).await?;
+        let link = Link::dial(&address, &self.cluster.identity(), self.id, DIAL_PATIENCE).await?;
         self.found.extend(link.found.iter().cloned());
         if link.node != node {
             return Err(End::Failed(format!("{} answers at {address}", link.node)));
@@ -163,7 +170,8 @@ impl Driver {
 
     fn show(&self, connected: Option<NodeId>, leader: Option<NodeId>) {
         let (unanswered, retried) = (self.session.unanswered(), self.session.retried());
-        let standing = Standing { connected, leader, unanswered, retried };
+        let lease = self.session.lease();
+        let standing = Standing { connected, leader, unanswered, retried, lease };
         self.publish.send_if_modified(|held| {
             let changed = *held != standing;
             *held = standing;
@@ -215,6 +223,10 @@ impl<'d> Visit<'d> {
             let is_written = self.link.writer.is_done();
             let end = tokio::select! {
                 message = self.link.reader.next() => self.on_message(message),
+                message = self.driver.posts.next() => {
+                    self.driver.session.hear(message, Instant::now());
+                    None
+                }
                 count = self.driver.wishes.recv_many(&mut wishes, WISHES_MAX) => {
                     self.on_wishes(count, &mut wishes)
                 }
@@ -303,9 +315,13 @@ impl<'d> Visit<'d> {
         if count == 0 {
             return Some(End::Dropped);
         }
-        let (session, now) = (&mut self.driver.session, Instant::now());
-        let said: Vec<ToNode> =
-            wishes.drain(..).filter_map(|wish| grant(session, wish, now)).collect();
+        let (here, now) = (self.link.node, Instant::now());
+        let Driver { session, posts, cluster, found, .. } = &mut *self.driver;
+        let said: Vec<ToNode> = wishes
+            .drain(..)
+            .filter_map(|wish| grant(session, wish, now))
+            .filter_map(|message| posts.post(message, here, cluster, found))
+            .collect();
         self.say(said);
         None
     }
@@ -347,7 +363,8 @@ fn grant(session: &mut Session, wish: Wish, now: Instant) -> Option<ToNode> {
             let on_queued = Some(on_queued);
             session.submit(number, Unanswered { body, on_queued, on_reply, place }, now)
         }
-        Wish::Query { body, on_answer } => Some(session.query(body, on_answer, now)),
+        Wish::Ask(asked) => Some(session.ask(asked, now)),
+        Wish::End { on_ended } => session.end(on_ended),
         Wish::Subscribe { from, feed } => Some(session.subscribe(from, feed, now)),
     }
 }

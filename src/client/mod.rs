@@ -8,8 +8,9 @@
 //! twice is harmless.
 //!
 //! The parts: `session` knows what is unanswered and what to say, without a socket, and `feed` the
-//! same of the archive; `repeat`, when to say it again; `route` chooses the node; `driver` holds
-//! the connection; [`Probe`] asks one given node.
+//! same of the archive; `repeat`, when to say it again; `lease`, until when the session lives;
+//! `route` chooses the node; `driver` holds the connection; `posts` carries requests by other
+//! nodes; [`Probe`] asks one given node.
 //!
 //! Nothing waits for anything it need not wait for: a subscriber that does not read holds up no
 //! reply (its stream pauses, and goes on from where it was), and a node that does not read holds up
@@ -19,8 +20,11 @@
 
 mod driver;
 mod feed;
+mod lease;
 mod link;
+mod posts;
 mod probe;
+mod questions;
 mod repeat;
 mod route;
 mod session;
@@ -28,9 +32,10 @@ mod session;
 mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 
 use crate::cluster::Cluster;
 use crate::paxos::{ClientId, NodeId, RequestNumber, Slot};
@@ -38,10 +43,13 @@ use crate::wire::client::Entry;
 use crate::wire::drop::Loss;
 use crate::wire::frame::BODY_BYTES_MAX;
 
+pub use lease::Lease;
 pub use link::LinkError;
+pub use posts::Way;
 pub use probe::Probe;
 
 use driver::{Driver, Wish};
+use questions::Asked;
 
 /// Requests that a client may have unanswered; one more waits.
 pub const IN_FLIGHT_MAX: usize = 256;
@@ -56,7 +64,31 @@ pub struct Client {
     window: Arc<Semaphore>,
     last: Arc<Mutex<u64>>,
     standing: watch::Receiver<Standing>,
+    notices: broadcast::Sender<Notice>,
 }
+
+/// How a session is to be.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Silence for so long ends it; zero is never.
+    pub ttl: Duration,
+    /// By which node its requests go.
+    pub way: Way,
+    /// What it loses of what it says, but no hello: a fault to order.
+    pub loss: Loss,
+}
+
+/// What the state machine told the session, unasked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// What was applied then.
+    pub slot: Slot,
+    /// What.
+    pub body: Bytes,
+}
+
+/// Notices that wait to be taken; of more the oldest are lost.
+const NOTICES_MAX: usize = 256;
 
 /// Why a request failed for good.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -102,6 +134,8 @@ pub struct Standing {
     pub unanswered: usize,
     /// Requests so far that were said more than once.
     pub retried: u64,
+    /// Until when nobody ends the session.
+    pub lease: Lease,
 }
 
 /// A stretch of the archive: all entries in `first..next`.
@@ -128,12 +162,19 @@ impl Client {
     /// As [`Client::open`], and loses that share of what it says, but no hello: a fault to order.
     #[must_use]
     pub fn open_lossy(cluster: &Cluster, id: ClientId, loss: Loss) -> Client {
+        Client::open_with(cluster, id, Options { loss, ..Options::default() })
+    }
+
+    /// As [`Client::open`], and as is said there.
+    #[must_use]
+    pub fn open_with(cluster: &Cluster, id: ClientId, options: Options) -> Client {
         let (wishes, wished) = mpsc::channel(IN_FLIGHT_MAX);
         let (publish, standing) = watch::channel(Standing::default());
-        let dropper = loss.dropper((id.0 >> 64) as u64, id.0 as u64);
-        tokio::spawn(Driver::new(cluster.clone(), id, wished, publish, dropper).run());
+        let (notices, cluster) = (broadcast::Sender::new(NOTICES_MAX), cluster.clone());
+        let driver = Driver::new(cluster, id, options, wished, publish, notices.clone());
+        tokio::spawn(driver.run());
         let window = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
-        Client { wishes, window, last: Arc::default(), standing }
+        Client { wishes, window, last: Arc::default(), standing, notices }
     }
 
     /// Sends a request. Returns once it has its number; waits if too many are unanswered. Requests
@@ -168,8 +209,42 @@ impl Client {
             return Err(Error::TooLong(body.len()));
         }
         let (on_answer, answer) = oneshot::channel();
-        self.wishes.send(Wish::Query { body, on_answer }).await.map_err(|_| Error::Closed)?;
+        let wish = Wish::Ask(Asked::Machine(body, on_answer));
+        self.wishes.send(wish).await.map_err(|_| Error::Closed)?;
         answer.await.map_err(|_| Error::Closed)
+    }
+
+    /// How long a session has left, if it is not heard of again; `None` if it has no lease. Waits
+    /// until a leader has answered.
+    ///
+    /// # Errors
+    ///
+    /// If the client is closed.
+    pub async fn left(&self, session: ClientId) -> Result<Option<Duration>, Error> {
+        let (on_answer, answer) = oneshot::channel();
+        let wish = Wish::Ask(Asked::Lease(session, on_answer));
+        self.wishes.send(wish).await.map_err(|_| Error::Closed)?;
+        let left = answer.await.map_err(|_| Error::Closed)?;
+        Ok(left.map(Duration::from_millis))
+    }
+
+    /// Ends the session, if it is not for ever, and waits until that is decided. What it held is
+    /// free then; requests that are unanswered fail.
+    ///
+    /// # Errors
+    ///
+    /// If the client is closed.
+    pub async fn end(&self) -> Result<(), Error> {
+        let (on_ended, ended) = oneshot::channel();
+        self.wishes.send(Wish::End { on_ended }).await.map_err(|_| Error::Closed)?;
+        ended.await.map_err(|_| Error::Closed)
+    }
+
+    /// What the state machine tells the session unasked, from now on. Some of it may be lost, and
+    /// some come twice: whoever waits for such a thing asks now and then.
+    #[must_use]
+    pub fn notices(&self) -> broadcast::Receiver<Notice> {
+        self.notices.subscribe()
     }
 
     /// The archive from a slot on, each entry once and in order, and for ever. One at a time: a new

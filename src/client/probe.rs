@@ -53,7 +53,7 @@ impl Probe {
         member: &Member,
         patience: Duration,
     ) -> Result<Probe, LinkError> {
-        let name = &cluster.name;
+        let name = &cluster.identity();
         let error = match Probe::dial(&member.address, name, patience).await {
             Ok(probe) if probe.link.node == member.id => return Ok(probe),
             Ok(probe) => {

@@ -52,6 +52,7 @@ impl Pace {
 /// One thing that was said, until it is answered.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Repeat {
+    first_said: Instant,
     said_at: Instant,
     times: u32,
     first_wait: Duration,
@@ -61,7 +62,13 @@ pub(super) struct Repeat {
 impl Repeat {
     /// It was just said for the first time.
     pub(super) fn new(pace: Pace, now: Instant) -> Repeat {
-        Repeat { said_at: now, times: 1, first_wait: pace.first_wait(), waits_in_vain: 0 }
+        let first_wait = pace.first_wait();
+        Repeat { first_said: now, said_at: now, times: 1, first_wait, waits_in_vain: 0 }
+    }
+
+    /// When it was said for the first time.
+    pub(super) fn first_said(&self) -> Instant {
+        self.first_said
     }
 
     /// Whether it was said more than once.

@@ -10,7 +10,7 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use super::driver::LEADERLESS;
 use super::*;
-use crate::cluster::{ELECTION_DEFAULT, Member};
+use crate::cluster::{ELECTION_DEFAULT, Member, Service};
 use crate::wire::client::{FromNode, Outcome, Refusal, ToNode};
 use crate::wire::frame;
 use crate::wire::hello::{Greeting, Hello};
@@ -35,7 +35,8 @@ async fn stages(count: u16) -> (Cluster, Vec<Stage>) {
         nodes.push(Member { id, address, witness: false });
         stages.push(Stage { id, listener });
     }
-    (Cluster { name: "room".to_owned(), election: ELECTION_DEFAULT, nodes }, stages)
+    let (name, service) = ("room".to_owned(), Service::Chat);
+    (Cluster { name, service, election: ELECTION_DEFAULT, nodes }, stages)
 }
 
 impl Stage {
@@ -68,6 +69,9 @@ impl Scene {
             match self.next::<ToNode>().await.expect("a request") {
                 ToNode::Request(request) => return request.number.0,
                 ToNode::Subscribe { .. } | ToNode::Query { .. } | ToNode::Pulse => {}
+                ToNode::Post(_) | ToNode::KeepAlive { .. } | ToNode::Lease { .. } | ToNode::End => {
+                    panic!("not from a session without a lease, that goes by the leader")
+                }
                 ToNode::Status { .. } | ToNode::Order { .. } => panic!("not from a client"),
             }
         }

@@ -137,7 +137,7 @@ impl Rig {
 
     fn dialling(&self, node: NodeId) -> impl Future<Output = Option<Probe>> + use<> {
         let address = self.places.get(usize::from(node.0)).map(|place| place.address.clone());
-        let name = self.cluster().name.clone();
+        let name = self.cluster().identity();
         async move { Probe::dial(&address?, &name, PATIENCE).await.ok() }
     }
 }

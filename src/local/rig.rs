@@ -16,7 +16,7 @@ use super::place::Place;
 use super::ports::Ports;
 use super::process::{Output, Process};
 use crate::client::Probe;
-use crate::cluster::{self, Cluster, ELECTION_DEFAULT, Member};
+use crate::cluster::{self, Cluster, ELECTION_DEFAULT, Member, Service};
 use crate::paxos::{Incarnation, NodeId};
 use crate::wal::{self, Identity, Store};
 
@@ -92,11 +92,23 @@ impl Rig {
     ///
     /// If any of that fails; what was made is removed again.
     pub fn format(options: Options) -> Result<Rig, Error> {
+        Rig::format_as(options, |cluster| cluster)
+    }
+
+    /// As [`Rig::format`], of the cluster that is made of the usual one: chat, no witnesses.
+    ///
+    /// # Errors
+    ///
+    /// If any of that fails; what was made is removed again.
+    pub fn format_as(
+        options: Options,
+        shape: impl FnOnce(Cluster) -> Cluster,
+    ) -> Result<Rig, Error> {
         let ports = Ports::reserve(usize::from(options.nodes))
             .map_err(|error| Error::System("no ports", error))?;
         let port = |node| ports.port(usize::from(node));
         let places = (0..options.nodes).map(|node| Place::loopback(port(node))).collect();
-        let mut rig = Rig::format_at(options, places)?;
+        let mut rig = Rig::make(options, places, shape)?;
         rig.ports = Some(ports);
         Ok(rig)
     }
@@ -111,6 +123,14 @@ impl Rig {
     ///
     /// If there are more places than nodes, or fewer.
     pub fn format_at(options: Options, places: Vec<Place>) -> Result<Rig, Error> {
+        Rig::make(options, places, |cluster| cluster)
+    }
+
+    fn make(
+        options: Options,
+        places: Vec<Place>,
+        shape: impl FnOnce(Cluster) -> Cluster,
+    ) -> Result<Rig, Error> {
         assert_eq!(usize::from(options.nodes), places.len(), "a place for each node");
         let folder = RunFolder::create(&options.data, options.keep)
             .map_err(|error| Error::System("cannot make a folder for the run", error))?;
@@ -121,7 +141,8 @@ impl Rig {
         };
         let members = (0..).zip(&places).map(member).collect();
         // The name is the run's own, so that a stray process of another run is refused.
-        let cluster = Cluster { name: folder.name(), election: ELECTION_DEFAULT, nodes: members };
+        let (name, service, election) = (folder.name(), Service::Chat, ELECTION_DEFAULT);
+        let cluster = shape(Cluster { name, service, election, nodes: members });
         let nodes = places.iter().map(|_| Node::default()).collect();
         let flags = Vec::new();
         let rig = Rig { options, cluster, nodes, flags, places, ports: None, folder };
@@ -301,7 +322,7 @@ impl Rig {
         let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let incarnation = Incarnation(millis as u64);
         let format = |node: NodeId| {
-            let identity = Identity { cluster: self.cluster.name.clone(), node, incarnation };
+            let identity = Identity { cluster: self.cluster.identity(), node, incarnation };
             Store::format(&self.store(node), &identity, wal::Options { ballast_bytes: 0 })
         };
         thread::scope(|scope| {

@@ -14,6 +14,26 @@ pub enum Event {
     Message(Envelope),
     /// A client's request arrived.
     Request(Request),
+    /// A client's request arrived, to be passed on to whoever leads. The reply comes from here all
+    /// the same, once it is applied.
+    Post(Request),
+    /// A client says that it is still there, and wants to hear that its session has all of its time
+    /// again.
+    KeepAlive {
+        /// Whose session.
+        client: ClientId,
+        /// Returned with the answer.
+        id: u64,
+    },
+    /// Somebody asks how long a session has left.
+    Lease {
+        /// Returned with the answer.
+        id: u64,
+        /// Which session.
+        session: ClientId,
+    },
+    /// A client says that its session is over.
+    End(ClientId),
     /// A linearizable read arrived.
     Query {
         /// Returned with the answer.
@@ -54,6 +74,31 @@ pub enum Output {
     },
     /// The request was not taken.
     Rejected(ClientId, RequestNumber, Refusal),
+    /// A keep-alive counts: from when it was sent, the session has all of its time.
+    Alive {
+        /// Whose session.
+        client: ClientId,
+        /// The keep-alive's id.
+        id: u64,
+    },
+    /// The session is over: none of its requests is applied from now on.
+    Ended(ClientId),
+    /// The state machine tells a session something.
+    Notice {
+        /// Whose session.
+        client: ClientId,
+        /// In which slot.
+        slot: Slot,
+        /// What.
+        body: Bytes,
+    },
+    /// How long a session has left.
+    Left {
+        /// The question's id.
+        id: u64,
+        /// Milliseconds, if it has a lease; or why that is not told.
+        result: Result<Option<u64>, Refusal>,
+    },
     /// The answer to a query.
     Answer {
         /// The query's id.

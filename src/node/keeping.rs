@@ -13,6 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::transfer::{self, Arrived, Offered, Parcel, Transfer};
+use super::word::Word;
 use super::{Node, Output};
 use crate::paxos::{Command, Heard, Input, NodeId, Slot, Tap, Wal};
 use crate::rsm::executor::CHECKPOINT_SLOTS;
@@ -195,7 +196,7 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         }
         let patience = self.replica.config().timing.heartbeat_ticks * 2;
         let asked = transfer.ask(self.executor.archive(), *now, patience);
-        Ok(asked.map(|parcel| Input::Transfer(transfer.source(), parcel.encode())))
+        Ok(asked.map(|parcel| Input::Transfer(transfer.source(), Word::Parcel(parcel).encode())))
     }
 
     /// What is missing here can be had of this peer, as a snapshot only.
@@ -217,13 +218,12 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
     }
 
     /// A peer's node says something: a question is answered, an answer taken.
-    pub(super) fn on_transfer(
+    pub(super) fn on_parcel(
         &mut self,
         from: NodeId,
-        body: &[u8],
+        parcel: Parcel,
         outputs: &mut Vec<Output>,
     ) -> Result<Option<Input>, Arc<ShelfError>> {
-        let Some(parcel) = Parcel::decode(body) else { return Ok(None) };
         if let Some(newest) = &self.keeping.offered
             && let Some(answer) = transfer::serve(
                 &parcel,
@@ -232,7 +232,7 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
                 self.keeping.pace.chunk_bytes,
             )
         {
-            return Ok(Some(Input::Transfer(from, answer.encode())));
+            return Ok(Some(Input::Transfer(from, Word::Parcel(answer).encode())));
         }
         let Keeping { now, transfer, arrived, .. } = &mut self.keeping;
         let is_asked = arrived.is_none() && !self.executor.archive().regains();

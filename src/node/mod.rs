@@ -11,9 +11,13 @@
 
 mod event;
 mod keeping;
+mod leases;
+mod leasing;
 mod recovery;
+mod standing;
 mod storage;
 mod transfer;
+mod word;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,14 +25,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::paxos::{
-    ClientId, Command, Config, Effects, Heard, Input, Listener, Network, NodeId, Notice, Persister,
-    ReadId, Rejection, Released, Replica, Request, RequestNumber, Slot, Tap, Wal,
+    ClientId, Command, Config, Effects, Heard, Input, Listener, Network, Notice, Persister, ReadId,
+    Rejection, Released, Replica, Request, RequestNumber, Slot, Tap, Wal,
 };
-use crate::rsm::{Executor, Outcome, ShelfError, StateMachine};
-use crate::wire::client::{self, Entry, NodeStatus, Refusal, Role};
+use crate::rsm::{Executor, Fate, Outcome, ShelfError, StateMachine};
+use crate::wire::client::{self, Refusal};
 use keeping::Keeping;
+use leasing::Leasing;
 use recovery::recover;
 use transfer::Offered;
+use word::Word;
 
 pub use event::{Event, Output};
 pub use keeping::{Draft, Pace};
@@ -44,6 +50,7 @@ pub struct Node<W, M> {
     asked: BTreeMap<ReadId, Asked>,
     reads: u64,
     keeping: Keeping,
+    leasing: Leasing,
     /// What is stepped through before all else: a snapshot in force is told to the core before the
     /// core can decide anything below it.
     first: Vec<Input>,
@@ -57,6 +64,10 @@ enum Asked {
     Query(u64, Bytes),
     /// Whether a client's session is gone, as its request lets suspect.
     Session(ClientId, RequestNumber),
+    /// A keep-alive of a client's session, by its id.
+    Alive(ClientId, u64),
+    /// How long a session has left, by the question's id.
+    Lease(u64, ClientId),
 }
 
 impl<W: Wal, M: StateMachine> Node<W, M> {
@@ -82,8 +93,17 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         let mut replica = Replica::recover(config, state);
         replica.note_applied(executor.applied(), executor.take_checkpoints());
         let keeping = Keeping::new(pace, newest);
-        let (persister, asked, tap) = (Persister::new(wal), BTreeMap::new(), Listener::default());
-        Ok(Node { replica, persister, executor, asked, reads: 0, keeping, first, tap })
+        Ok(Node {
+            replica,
+            persister: Persister::new(wal),
+            executor,
+            asked: BTreeMap::new(),
+            reads: 0,
+            keeping,
+            leasing: Leasing::default(),
+            first,
+            tap: Listener::default(),
+        })
     }
 
     /// Has somebody hear all that happens here from now on. Before the first event.
@@ -170,10 +190,15 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         match event {
             Event::Message(envelope) => inputs.push(Input::Message(envelope)),
             Event::Request(request) => inputs.extend(self.admit_request(request, outputs)),
+            Event::Post(request) => inputs.extend(self.pass_on(request, outputs)),
             Event::Query { id, body } => inputs.push(self.ask(Asked::Query(id, body))),
+            Event::KeepAlive { client, id } => inputs.push(self.ask(Asked::Alive(client, id))),
+            Event::Lease { id, session } => inputs.push(self.ask(Asked::Lease(id, session))),
+            Event::End(client) => inputs.extend(self.admit_end(client, outputs)),
             Event::Reset(node) => inputs.push(Input::Reset(node)),
             Event::Tick { elapsed } => {
                 inputs.push(Input::Tick { elapsed });
+                self.leasing.pass(elapsed);
                 inputs.extend(self.tick_keeping(elapsed)?);
             }
             Event::Skip(count) => inputs.push(Input::Skip(count)),
@@ -205,6 +230,10 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
             Outcome::Forgotten => {
                 let outcome = client::Outcome::Forgotten;
                 outputs.push(Output::Reply { client, number, slot: Slot(0), outcome });
+                None
+            }
+            Outcome::Unknown if sessions.has_ended(client) => {
+                outputs.push(Output::Rejected(client, number, Refusal::UnknownSession));
                 None
             }
             Outcome::Unknown => {
@@ -245,9 +274,15 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
                 }
                 Notice::ReadRejected(read, why) => self.answer(read, Some(why), outputs),
                 Notice::Stranded(peer) => self.on_stranded(peer),
-                Notice::Transfer(from, body) => {
-                    inputs.extend(self.on_transfer(from, &body, outputs)?);
-                }
+                Notice::Transfer(from, body) => match Word::decode(&body) {
+                    Some(Word::Parcel(parcel)) => {
+                        inputs.extend(self.on_parcel(from, parcel, outputs)?);
+                    }
+                    Some(Word::Post(request)) => {
+                        inputs.extend(self.admit_request(request, outputs));
+                    }
+                    None => (),
+                },
                 Notice::Moved(peer, address) => outputs.push(Output::Moved(peer, address)),
                 Notice::Rejoined => outputs.push(Output::Rejoined),
                 Notice::Replaced(_) => return Err(Error::Replaced(node)),
@@ -260,19 +295,34 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         }
         let passed = self.executor.take_checkpoints();
         self.replica.note_applied(self.executor.applied(), passed);
+        inputs.extend(self.tend_leases());
         Ok(inputs)
     }
 
     fn apply_slot(&mut self, slot: Slot, command: &Command, outputs: &mut Vec<Output>) {
         self.tap.hear(Heard::Applied(slot));
-        let Some(applied) = self.executor.apply(slot, command) else { return };
-        let (slot, outcome) = match applied.outcome {
-            Outcome::Applied(slot, reply) => (slot, client::Outcome::Applied(reply)),
-            Outcome::Forgotten => (slot, client::Outcome::Forgotten),
-            Outcome::Unknown => (slot, client::Outcome::UnknownSession),
-        };
-        let (client, number) = (applied.client, applied.number);
-        outputs.push(Output::Reply { client, number, slot, outcome });
+        let applied = self.executor.apply(slot, command);
+        match applied.fate {
+            Fate::Nothing => (),
+            Fate::Request { client, number, outcome } => {
+                if let Some(ttl_ms) = self.executor.sessions().ttl_ms(client) {
+                    self.leasing.on_request(client, ttl_ms);
+                }
+                let (slot, outcome) = match outcome {
+                    Outcome::Applied(slot, reply) => (slot, client::Outcome::Applied(reply)),
+                    Outcome::Forgotten => (slot, client::Outcome::Forgotten),
+                    Outcome::Unknown => (slot, client::Outcome::UnknownSession),
+                };
+                outputs.push(Output::Reply { client, number, slot, outcome });
+            }
+            Fate::Ended(client) => {
+                self.leasing.on_ended(client);
+                outputs.push(Output::Ended(client));
+            }
+        }
+        for notice in applied.notices {
+            outputs.push(Output::Notice { client: notice.session, slot, body: notice.body });
+        }
     }
 
     fn answer(&mut self, read: ReadId, rejected: Option<Rejection>, outputs: &mut Vec<Output>) {
@@ -289,93 +339,16 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
                 let why = if gone { Refusal::UnknownSession } else { Refusal::Busy };
                 Output::Rejected(client, number, why)
             }
+            (Asked::Alive(client, _), Some(why)) => Output::Rejected(client, RequestNumber(0), why),
+            (Asked::Alive(client, id), None) => {
+                outputs.extend(self.answer_keep_alive(client, id));
+                return;
+            }
+            (Asked::Lease(id, _), Some(why)) => Output::Left { id, result: Err(why) },
+            (Asked::Lease(id, session), None) => {
+                Output::Left { id, result: self.lease_left(session) }
+            }
         });
-    }
-}
-
-/// What may be known of a node.
-impl<W: Wal, M: StateMachine> Node<W, M> {
-    /// How this node is, in its own words.
-    #[must_use]
-    pub fn status(&self) -> NodeStatus {
-        let replica = &self.replica;
-        let config = replica.config();
-        NodeStatus {
-            node: config.node,
-            incarnation: config.incarnation,
-            members: config.members,
-            role: role(replica),
-            ballot: replica.view(),
-            leader: replica.leader(),
-            decided: replica.decided(),
-            applied: self.executor.applied(),
-            end: replica.end(),
-            holes: replica.holes(),
-            catching_up: replica.is_behind(),
-            outstanding: replica.outstanding() as u64,
-            digest: self.executor.digest(),
-            trimmed: replica.state().trimmed(),
-            transfer: self.transfer(),
-            votes: replica.may_vote(),
-            stores: replica.state().incarnations(),
-        }
-    }
-
-    /// The leader that this node follows, itself included.
-    #[must_use]
-    pub fn leader(&self) -> Option<NodeId> {
-        self.replica.leader()
-    }
-
-    /// Every slot below is applied.
-    #[must_use]
-    pub fn applied(&self) -> Slot {
-        self.executor.applied()
-    }
-
-    /// A page of the archive from a slot on, of at most so many bytes but at least one entry if
-    /// there is any; and the slot where the next page begins.
-    #[must_use]
-    pub fn entries(&self, from: Slot, bytes_max: usize) -> (Slot, Vec<Entry>) {
-        let archive = self.executor.archive();
-        let end = self.applied();
-        let mut page = archive.page(from, bytes_max);
-        // What a transfer has brought is not in force yet.
-        page.retain(|(slot, _)| *slot < end);
-        let next = page.last().map_or(end, |(slot, _)| slot.next());
-        let is_last = page.is_empty() || next >= archive.extent().end;
-        let next = if is_last { end.max(from) } else { next };
-        (next, page.into_iter().map(|(slot, body)| Entry { slot, body }).collect())
-    }
-
-    /// The protocol's state, for tests and the simulator.
-    #[must_use]
-    pub fn replica(&self) -> &Replica {
-        &self.replica
-    }
-
-    /// The log, for tests and the simulator.
-    #[must_use]
-    pub fn wal(&self) -> &W {
-        self.persister.wal()
-    }
-
-    /// What is applied, for tests and the simulator.
-    #[must_use]
-    pub fn executor(&self) -> &Executor<M> {
-        &self.executor
-    }
-}
-
-fn role(replica: &Replica) -> Role {
-    if replica.is_leading() {
-        Role::Leader
-    } else if replica.is_campaigning() {
-        Role::Campaigning
-    } else if replica.is_canvassing() {
-        Role::Canvassing
-    } else {
-        Role::Follower
     }
 }
 

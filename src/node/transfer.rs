@@ -135,16 +135,6 @@ pub(super) fn serve(
     }
 }
 
-impl Parcel {
-    pub(super) fn encode(&self) -> Bytes {
-        Bytes::from(codec::encode(self))
-    }
-
-    pub(super) fn decode(body: &[u8]) -> Option<Parcel> {
-        codec::decode(body).ok()
-    }
-}
-
 impl Transfer {
     /// A transfer from this peer, to a node that has applied so much, and has this archive.
     pub(super) fn new(source: NodeId, applied: Slot, own: Extent, now: u64) -> Transfer {
@@ -339,7 +329,7 @@ mod tests {
             let question = transfer.ask(archive, transfer.due, 100).expect("it is due");
             let answer =
                 serve(&question, offered, theirs, CHUNK_BYTES).expect("a question is answered");
-            let answer = Parcel::decode(&answer.encode()).expect("what was encoded");
+            let answer = codec::decode(&codec::encode(&answer)).expect("what was encoded");
             match transfer.take(answer, archive, transfer.rests_until) {
                 Ok(None) => (),
                 ended => return (ended, asked),

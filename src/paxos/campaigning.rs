@@ -85,7 +85,8 @@ impl Replica {
         let scout = Scout::new(ballot, self.config.quorum(), fill_to);
         let until = self.now + self.config.timing.reach_ticks;
         let retry_at = self.now + self.config.timing.heartbeat_ticks;
-        self.office = Office::Campaign(Campaign { scout, until, retry_at, intake });
+        self.office =
+            Office::Campaign(Campaign { scout, until, retry_at, intake: intake.map(Box::new) });
         let (me, decided) = (self.config.node, self.learner.decided());
         let promised = self.acceptor.on_prepare(&self.config, me, ballot, decided, fx);
         assert!(promised, "A1: a fresh ballot lies above every own promise");

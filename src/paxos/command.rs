@@ -27,7 +27,8 @@ pub struct Request {
     pub low_water: RequestNumber,
     /// How long the session may stay silent, in milliseconds; 0 is for ever. Read from number 1.
     pub ttl_ms: u64,
-    /// The leader's clock when it proposed, milliseconds since 1970; 0 where time is of no use.
+    /// The clock of the node that took it from its client, in milliseconds since 1970; 0 where no
+    /// node did.
     pub time_ms: u64,
     /// What the state machine gets.
     pub body: Bytes,
@@ -40,6 +41,8 @@ pub enum Command {
     Noop,
     /// A client's request.
     Request(Request),
+    /// This session is over: its client said so, or was silent for longer than its time to live.
+    End(ClientId),
 }
 
 impl Command {
@@ -49,7 +52,7 @@ impl Command {
         /// More than the fixed part of any command takes on the wire.
         const FIXED_BYTES: usize = 96;
         match self {
-            Command::Noop => FIXED_BYTES,
+            Command::Noop | Command::End(_) => FIXED_BYTES,
             Command::Request(request) => FIXED_BYTES + request.body.len(),
         }
     }
@@ -78,6 +81,7 @@ impl fmt::Display for Command {
         match self {
             Command::Noop => write!(f, "noop"),
             Command::Request(request) => write!(f, "{}#{}", request.client, request.number),
+            Command::End(client) => write!(f, "{client} ends"),
         }
     }
 }

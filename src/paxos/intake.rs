@@ -3,6 +3,10 @@
 //! Invariants: a session's requests are taken in the order of their numbers; one that waits, is
 //! proposed, or is applied is not taken again. So no request is ever decided in two slots by one
 //! leader, and slot numbers are dense.
+//!
+//! Requests that came by several nodes may overtake each other. One that came too early is refused,
+//! since what is missing may never come; but it is kept at hand for a while, so that it need not be
+//! sent once more when the others arrive.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -21,11 +25,19 @@ pub(super) struct Intake {
     last: BTreeMap<ClientId, RequestNumber>,
     /// What is proposed, by slot, until it is applied.
     proposed: VecDeque<(Slot, ClientId, RequestNumber)>,
+    /// Requests that came before one of lower number.
+    early: BTreeMap<(ClientId, RequestNumber), Request>,
+    early_bytes: usize,
 }
+
+/// So many requests that came too early are kept at hand.
+const EARLY_MAX: usize = 4096;
 
 #[derive(Clone, Debug)]
 enum Waiting {
     Request(Request),
+    /// A command of no client's.
+    Own(Command),
     Skip(u64),
 }
 
@@ -53,8 +65,28 @@ impl Intake {
         }
         let next = RequestNumber(last.0.saturating_add(1));
         if request.number != next {
+            self.keep_early(request, limits);
             return Err(Rejection::Gap(next));
         }
+        self.enqueue(request, limits)
+    }
+
+    /// What came too early and follows now on what was taken of a client, in order.
+    pub(super) fn follow(&mut self, client: ClientId, limits: &Limits) -> Vec<RequestNumber> {
+        let mut taken = Vec::new();
+        while let Some(last) = self.last.get(&client) {
+            let next = RequestNumber(last.0.saturating_add(1));
+            let Some(request) = self.early.remove(&(client, next)) else { break };
+            self.early_bytes -= request.body.len();
+            if self.enqueue(request, limits).is_err() {
+                break;
+            }
+            taken.push(next);
+        }
+        taken
+    }
+
+    fn enqueue(&mut self, request: Request, limits: &Limits) -> Result<(), Rejection> {
         let bytes = self.waiting_bytes + request.body.len();
         if self.waiting_requests >= limits.queue_requests || bytes > limits.queue_bytes {
             return Err(Rejection::Busy);
@@ -64,6 +96,24 @@ impl Intake {
         self.waiting_requests += 1;
         self.waiting.push_back(Waiting::Request(request));
         Ok(())
+    }
+
+    /// Where there is no room, something else goes: nothing rests on what is kept here.
+    fn keep_early(&mut self, request: Request, limits: &Limits) {
+        self.early_bytes += request.body.len();
+        let key = (request.client, request.number);
+        if let Some(before) = self.early.insert(key, request) {
+            self.early_bytes -= before.body.len();
+        }
+        while self.early.len() > EARLY_MAX || self.early_bytes > limits.queue_bytes {
+            let Some((_, dropped)) = self.early.pop_first() else { return };
+            self.early_bytes -= dropped.body.len();
+        }
+    }
+
+    /// Takes a command of no client's: it is proposed after what waits now.
+    pub(super) fn take_own(&mut self, command: Command) {
+        self.waiting.push_back(Waiting::Own(command));
     }
 
     /// Whether a client has anything waiting, proposed, or not yet applied.
@@ -86,9 +136,9 @@ impl Intake {
         self.waiting.push_back(Waiting::Skip(count));
     }
 
-    /// Whether a request comes next.
-    pub(super) fn is_request_next(&self) -> bool {
-        matches!(self.waiting.front(), Some(Waiting::Request(_)))
+    /// Whether a command comes next.
+    pub(super) fn is_command_next(&self) -> bool {
+        matches!(self.waiting.front(), Some(Waiting::Request(_) | Waiting::Own(_)))
     }
 
     /// What to do next, at most `room` bytes but at least one command; `None` if nothing waits.
@@ -107,6 +157,10 @@ impl Intake {
                     bytes += command.weight();
                     self.waiting_bytes -= length;
                     self.waiting_requests -= 1;
+                    commands.push(command);
+                }
+                Waiting::Own(command) => {
+                    bytes += command.weight();
                     commands.push(command);
                 }
             }
@@ -178,6 +232,24 @@ mod tests {
         assert_eq!(intake.outstanding(), 2, "nor proposed again");
         intake.note_applied(Slot(9));
         assert_eq!((intake.outstanding(), intake.has(ClientId(1))), (0, false));
+    }
+
+    /// Bugs that turn it red: what came too early is taken before its turn, or is not kept; room
+    /// that is not given back.
+    #[test]
+    fn what_came_too_early_follows_at_its_turn() {
+        let (mut intake, limits) = (Intake::default(), Limits::default());
+        for number in [3, 2, 5] {
+            assert_eq!(take(&mut intake, 1, number), Err(Rejection::Gap(RequestNumber(1))));
+        }
+        assert_eq!(intake.follow(ClientId(1), &limits), [], "nothing was taken yet");
+        assert_eq!(take(&mut intake, 1, 1), Ok(()));
+        let followed = intake.follow(ClientId(1), &limits);
+        assert_eq!(followed, [RequestNumber(2), RequestNumber(3)]);
+        assert_eq!((intake.outstanding(), intake.early_bytes), (3, 1));
+        let Some(Next::Commands(commands)) = intake.next(1 << 20, 10) else { panic!("commands") };
+        let numbers = commands.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(numbers, ["00000000#1", "00000000#2", "00000000#3"]);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) struct Campaign {
     /// When those who have not answered are asked again.
     pub(super) retry_at: u64,
     /// The requests of a leader that campaigns again in order to fill its holes.
-    pub(super) intake: Option<Intake>,
+    pub(super) intake: Option<Box<Intake>>,
 }
 
 /// Leadership in one ballot.
@@ -102,7 +102,7 @@ impl Office {
     pub(super) fn intake(&self) -> Option<&Intake> {
         match self {
             Office::None => None,
-            Office::Campaign(campaign) => campaign.intake.as_ref(),
+            Office::Campaign(campaign) => campaign.intake.as_deref(),
             Office::Lead(lead) => Some(&lead.intake),
         }
     }
@@ -111,7 +111,7 @@ impl Office {
     pub(super) fn intake_mut(&mut self) -> Option<&mut Intake> {
         match self {
             Office::None => None,
-            Office::Campaign(campaign) => campaign.intake.as_mut(),
+            Office::Campaign(campaign) => campaign.intake.as_deref_mut(),
             Office::Lead(lead) => Some(&mut lead.intake),
         }
     }

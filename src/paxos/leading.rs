@@ -28,7 +28,7 @@ impl Replica {
         // What it had taken waits on only if nobody led meanwhile, who may have decided it.
         let kept = campaign.intake.filter(|_| scout.is_alone());
         let adopted = scout.adopt();
-        let mut intake = kept.unwrap_or_default();
+        let mut intake = kept.map(|kept| *kept).unwrap_or_default();
         intake.adopt(adopted.mark, &adopted.commands);
         self.office = Office::Lead(Box::new(Lead {
             ballot,
@@ -97,7 +97,7 @@ impl Replica {
             }
             let next = lead.commander.next();
             let left_out = self.config.left_out(lead.ballot, next);
-            if left_out == Some(next) && lead.intake.is_request_next() {
+            if left_out == Some(next) && lead.intake.is_command_next() {
                 lead.commander.skip(1);
                 continue;
             }

@@ -6,6 +6,7 @@
 mod acceptor;
 #[cfg(test)]
 mod arbitrary;
+mod asked;
 pub mod ballot;
 mod campaigning;
 pub mod claims;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::acceptor::Acceptor;
 use super::ballot::{Ballot, Incarnation, NodeId, Slot};
-use super::command::{Request, RequestNumber};
+use super::command::{Command, Request, RequestNumber};
 use super::concord::Concord;
 use super::config::Config;
 use super::durable::{AcceptorState, Effects};
@@ -38,6 +38,8 @@ pub enum Input {
         /// The last number of its session that is applied, 0 if there is no session.
         applied: RequestNumber,
     },
+    /// If this node leads: propose a command that is no client's request, after what waits now.
+    Own(Command),
     /// A linearizable read arrived.
     Read(ReadId),
     /// The connection from a peer broke: if it led, its silence need not be waited for.
@@ -117,6 +119,7 @@ impl Replica {
         match input {
             Input::Message(envelope) => self.on_message(envelope, &mut fx),
             Input::Propose { request, applied } => self.on_propose(request, applied, &mut fx),
+            Input::Own(command) => self.on_own(command),
             Input::Read(id) => self.on_read(id, &mut fx),
             Input::Reset(node) => self.on_reset(node),
             Input::Tick { elapsed } => self.on_tick(elapsed, &mut fx),
@@ -353,32 +356,6 @@ impl Replica {
         }
         self.recorded = false;
         self.judge(fx);
-    }
-
-    fn on_propose(&mut self, request: Request, applied: RequestNumber, fx: &mut Effects) {
-        let (client, number) = (request.client, request.number);
-        let hint = self.leader();
-        let taken = match (self.is_ready(), self.office.intake_mut()) {
-            (true, Some(intake)) => intake.take(request, applied, &self.config.limits),
-            (false, _) | (true, None) => Err(Rejection::NotLeader(hint)),
-        };
-        fx.notify(match taken {
-            Ok(()) => Notice::Queued(client, number),
-            Err(why) => Notice::Rejected(client, number, why),
-        });
-    }
-
-    fn on_read(&mut self, id: ReadId, fx: &mut Effects) {
-        let hint = self.leader();
-        match &mut self.office {
-            Office::Lead(lead) => {
-                let index = self.learner.decided().max(lead.adopted_end);
-                lead.pulse.read(id, index);
-            }
-            Office::None | Office::Campaign(_) => {
-                fx.notify(Notice::ReadRejected(id, Rejection::NotLeader(hint)));
-            }
-        }
     }
 
     /// Steps down if this node's own promise forbids its office.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::archive::Archive;
 use super::hash::Rolling;
-use super::machine::StateMachine;
+use super::machine::{Notice, StateMachine, Turn};
 use super::sessions::{Outcome, Sessions};
 use super::shelf::Extent;
 use super::snapshot::Snapshot;
@@ -29,15 +29,31 @@ pub struct Executor<M> {
     passed: Vec<Digest>,
 }
 
-/// What became of a client's request in a slot.
+/// What a slot led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// Whose it was.
-    pub client: ClientId,
-    /// Which.
-    pub number: RequestNumber,
-    /// What came of it.
-    pub outcome: Outcome,
+    /// What became of its command.
+    pub fate: Fate,
+    /// What the machine told sessions beside.
+    pub notices: Vec<Notice>,
+}
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Nothing was to be done.
+    Nothing,
+    /// It was a request.
+    Request {
+        /// Whose.
+        client: ClientId,
+        /// Which.
+        number: RequestNumber,
+        /// What came of it.
+        outcome: Outcome,
+    },
+    /// This session is over, or was already.
+    Ended(ClientId),
 }
 
 /// The state is hashed, for others to compare, each time so many slots are applied.
@@ -71,24 +87,37 @@ impl<M: StateMachine> Executor<M> {
         Executor { checkpoint_slots, ..self }
     }
 
-    /// Applies the next slot's command. For a request: what became of it.
+    /// Applies the next slot's command, and says what that led to.
     ///
     /// # Panics
     ///
     /// If the slot is not the next one (R2: commands are applied in slot order).
-    pub fn apply(&mut self, slot: Slot, command: &Command) -> Option<Applied> {
+    pub fn apply(&mut self, slot: Slot, command: &Command) -> Applied {
         assert_eq!(slot, self.applied, "R2: commands are applied in slot order, without a gap");
-        let applied = match command {
-            Command::Noop => None,
+        let Executor { machine, archive, sessions, .. } = self;
+        let mut turn = Turn::new(slot, archive);
+        let fate = match command {
+            Command::Noop => Fate::Nothing,
             Command::Request(request) => {
-                let Executor { machine, archive, sessions, .. } = self;
-                let apply = || Bytes::from(machine.apply(slot, &request.body, archive));
-                let outcome = sessions.apply(slot, request, apply);
-                Some(Applied { client: request.client, number: request.number, outcome })
+                let (client, number) = (request.client, request.number);
+                (turn.session, turn.time_ms) = (client, request.time_ms);
+                let outcome = sessions.apply(slot, request, |ttl_ms| {
+                    turn.ttl_ms = ttl_ms;
+                    Bytes::from(machine.apply(&mut turn, &request.body))
+                });
+                Fate::Request { client, number, outcome }
+            }
+            Command::End(client) => {
+                if let Some(ttl_ms) = sessions.end(slot, *client) {
+                    (turn.session, turn.ttl_ms) = (*client, ttl_ms);
+                    machine.end(&mut turn);
+                }
+                Fate::Ended(*client)
             }
         };
+        let applied = Applied { fate, notices: turn.into_notices() };
         self.applied = slot.next();
-        self.hash_slot(slot, command, applied.as_ref());
+        self.hash_slot(slot, command, &applied);
         applied
     }
 
@@ -173,16 +202,24 @@ impl<M: StateMachine> Executor<M> {
         &self.machine
     }
 
-    fn hash_slot(&mut self, slot: Slot, command: &Command, applied: Option<&Applied>) {
+    fn hash_slot(&mut self, slot: Slot, command: &Command, applied: &Applied) {
         let hash = &mut self.hash;
         hash.mix(&slot.0.to_le_bytes());
-        if let Command::Request(request) = command {
-            hash.mix(&request.client.0.to_le_bytes());
-            hash.mix(&request.number.0.to_le_bytes());
-            hash.mix(&request.body);
+        match command {
+            Command::Noop => (),
+            Command::Request(request) => {
+                hash.mix(&request.client.0.to_le_bytes());
+                hash.mix(&request.number.0.to_le_bytes());
+                hash.mix(&request.body);
+            }
+            Command::End(client) => hash.mix(&client.0.to_le_bytes()),
         }
-        if let Some(Applied { outcome: Outcome::Applied(_, reply), .. }) = applied {
+        if let Fate::Request { outcome: Outcome::Applied(_, reply), .. } = &applied.fate {
             hash.mix(reply);
+        }
+        for Notice { session, body } in &applied.notices {
+            hash.mix(&session.0.to_le_bytes());
+            hash.mix(body);
         }
         if self.is_checkpoint() {
             let state = self.state(self.archive.extent());
@@ -221,9 +258,9 @@ mod tests {
     }
 
     impl StateMachine for Silent {
-        fn apply(&mut self, at: Slot, command: &[u8], archive: &mut Archive) -> Vec<u8> {
+        fn apply(&mut self, turn: &mut Turn<'_>, command: &[u8]) -> Vec<u8> {
             if self.archives {
-                archive.append(at, Bytes::from(vec![self.held]));
+                turn.archive.append(turn.at, Bytes::from(vec![self.held]));
             }
             self.held = self.held.wrapping_add(command.len() as u8);
             Vec::new()

@@ -3,7 +3,7 @@
 //! What is decided is right, and what is on the disk; only what this node makes of it is not.
 
 use super::archive::Archive;
-use super::machine::StateMachine;
+use super::machine::{StateMachine, Turn};
 use crate::paxos::Slot;
 
 /// The machine, and where the bit flips.
@@ -30,15 +30,19 @@ impl<M> Flipped<M> {
 }
 
 impl<M: StateMachine> StateMachine for Flipped<M> {
-    fn apply(&mut self, at: Slot, command: &[u8], archive: &mut Archive) -> Vec<u8> {
-        let Some(flip) = self.flip.filter(|flip| flip.at == at) else {
-            return self.machine.apply(at, command, archive);
+    fn apply(&mut self, turn: &mut Turn<'_>, command: &[u8]) -> Vec<u8> {
+        let Some(flip) = self.flip.filter(|flip| flip.at == turn.at) else {
+            return self.machine.apply(turn, command);
         };
         let mut command = command.to_vec();
         if let Some(last) = command.last_mut() {
             *last ^= 1 << (flip.bit % 8);
         }
-        self.machine.apply(at, &command, archive)
+        self.machine.apply(turn, &command)
+    }
+
+    fn end(&mut self, turn: &mut Turn<'_>) {
+        self.machine.end(turn);
     }
 
     fn query(&self, query: &[u8], archive: &Archive) -> Vec<u8> {
@@ -63,8 +67,8 @@ mod tests {
     struct Keeper;
 
     impl StateMachine for Keeper {
-        fn apply(&mut self, at: Slot, command: &[u8], archive: &mut Archive) -> Vec<u8> {
-            archive.append(at, Bytes::copy_from_slice(command));
+        fn apply(&mut self, turn: &mut Turn<'_>, command: &[u8]) -> Vec<u8> {
+            turn.archive.append(turn.at, Bytes::copy_from_slice(command));
             Vec::new()
         }
 
@@ -84,7 +88,9 @@ mod tests {
     fn one_bit_of_one_command_flips() {
         let flip = Flip { at: Slot(1), bit: 3 };
         let (mut machine, mut archive) = (Flipped::new(Keeper, Some(flip)), Archive::default());
-        (0..3).for_each(|slot| drop(machine.apply(Slot(slot), b"aa", &mut archive)));
+        for slot in (0..3).map(Slot) {
+            machine.apply(&mut Turn::new(slot, &mut archive), b"aa");
+        }
         let bodies: Vec<_> = archive.page(Slot(0), 1000).into_iter().map(|(_, it)| it).collect();
         assert_eq!(bodies, ["aa", "ai", "aa"]);
     }

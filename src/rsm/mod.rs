@@ -13,10 +13,10 @@ pub mod shelf;
 pub mod snapshot;
 
 pub use archive::Archive;
-pub use executor::{Applied, Executor};
+pub use executor::{Applied, Executor, Fate};
 pub use flipped::{Flip, Flipped};
 pub use hash::Rolling;
-pub use machine::StateMachine;
+pub use machine::{Notice, StateMachine, Turn};
 pub use sessions::{Outcome, Sessions};
 pub use shelf::{Extent, Keep, Kept, MemoryShelf, Shelf, ShelfError};
 pub use snapshot::Snapshot;

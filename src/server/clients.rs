@@ -93,7 +93,7 @@ impl Reader {
                 Err(_) => return Ok(()),
             };
             let message: ToNode = frame::open(&bytes).map_err(|error| error.to_string())?;
-            if matches!(&message, ToNode::Request(request) if request.client != self.client) {
+            if message.request().is_some_and(|request| request.client != self.client) {
                 return Err("it speaks for another client".to_owned());
             }
             if self.take(message, bytes.len()).await.is_none() {
@@ -108,6 +108,10 @@ impl Reader {
         let line = self.line.clone();
         let job = match message {
             ToNode::Request(request) => Job::Request(request, line),
+            ToNode::Post(request) => Job::Post(request, line),
+            ToNode::KeepAlive { id } => Job::KeepAlive(self.client, id, line),
+            ToNode::End => Job::End(self.client, line),
+            ToNode::Lease { id, session } => Job::Lease(id, session, line),
             ToNode::Query { id, body } => Job::Query(id, body, line),
             ToNode::Subscribe { from } => return self.subscribe.send(from).await.ok(),
             ToNode::Pulse => return Some(()),

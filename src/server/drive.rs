@@ -12,12 +12,13 @@ use tokio::sync::{mpsc, watch};
 
 use super::Progress;
 use super::bomb::Ways;
+use super::herald::{self, Herald};
 use super::jobs::{Job, Waiting};
 use super::keeper;
 use super::line::Line;
 use super::vigil::Vigil;
 use crate::node::{self, Event, Node, Output};
-use crate::paxos::{Ballot, ClientId, Difference, Incarnation, NodeId, Tenure, Wal};
+use crate::paxos::{ClientId, Incarnation, NodeId, Request, Wal};
 use crate::rsm::StateMachine;
 use crate::transport::book::Book;
 use crate::transport::outgoing::Outgoing;
@@ -56,12 +57,7 @@ pub(super) struct Drive<W, M> {
     ticked: Instant,
     beat: Instant,
     is_settled: bool,
-    /// The view that the log tells of, by its ballot.
-    view: Option<Ballot>,
-    /// The leadership that the log tells of.
-    tenure: Option<Tenure>,
-    /// The transfer that the log tells of: from whom.
-    transfer: Option<NodeId>,
+    herald: Herald,
 }
 
 impl<W: Wal, M: StateMachine> Drive<W, M> {
@@ -88,9 +84,7 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
             ticked: Instant::now(),
             beat: Instant::now(),
             is_settled: false,
-            view: None,
-            tenure: None,
-            transfer: None,
+            herald: Herald::default(),
         }
     }
 
@@ -139,12 +133,27 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
                 }
                 Job::Request(request, reply) => {
                     self.routes.insert(request.client, reply);
-                    events.push(Event::Request(request));
+                    events.push(Event::Request(timed(request)));
+                }
+                Job::Post(request, reply) => {
+                    self.routes.insert(request.client, reply);
+                    events.push(Event::Post(timed(request)));
+                }
+                Job::KeepAlive(client, id, reply) => {
+                    self.routes.insert(client, reply);
+                    events.push(Event::KeepAlive { client, id });
+                }
+                Job::End(client, reply) => {
+                    self.routes.insert(client, reply);
+                    events.push(Event::End(client));
+                }
+                Job::Lease(id, session, reply) => {
+                    let id = self.note_question(id, reply);
+                    events.push(Event::Lease { id, session });
                 }
                 Job::Query(id, body, reply) => {
-                    self.queries_asked += 1;
-                    self.queries.insert(self.queries_asked, (id, reply));
-                    events.push(Event::Query { id: self.queries_asked, body });
+                    let id = self.note_question(id, reply);
+                    events.push(Event::Query { id, body });
                 }
                 Job::Order(Order::Skip(count), done) if self.leads() => {
                     events.push(Event::Skip(count));
@@ -165,15 +174,20 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
             self.answer(outputs);
             self.note_stores();
             self.vigil.tell(&self.node, &self.book);
-            self.log_view();
-            self.log_tenure();
-            self.log_transfer();
+            self.herald.tell(&self.node);
         }
         self.publish();
         for job in later {
             self.after(job);
         }
         Ok(stop)
+    }
+
+    /// A question whose answer goes there with this id; the node knows it by another.
+    fn note_question(&mut self, id: u64, reply: Line) -> u64 {
+        self.queries_asked += 1;
+        self.queries.insert(self.queries_asked, (id, reply));
+        self.queries_asked
     }
 
     /// How much time passed since the last turn that was told, in whole milliseconds.
@@ -205,7 +219,15 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
                     self.routes.remove(&client);
                 }
             }
-            Job::Event(_) | Job::Request(..) | Job::Query(..) | Job::Fail(_) | Job::Stop => (),
+            Job::Event(_)
+            | Job::Request(..)
+            | Job::Post(..)
+            | Job::KeepAlive(..)
+            | Job::End(..)
+            | Job::Lease(..)
+            | Job::Query(..)
+            | Job::Fail(_)
+            | Job::Stop => (),
         }
     }
 
@@ -233,6 +255,15 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
                 Output::Rejected(client, number, why) => {
                     (client, FromNode::Rejected { number, why })
                 }
+                Output::Alive { client, id } => (client, FromNode::Alive { id }),
+                Output::Ended(client) => (client, FromNode::Ended),
+                Output::Notice { client, slot, body } => (client, FromNode::Notice { slot, body }),
+                Output::Left { id, result } => {
+                    if let Some((id, reply)) = self.queries.remove(&id) {
+                        reply.tell(FromNode::Left { id, result });
+                    }
+                    continue;
+                }
                 Output::Draft(draft) => {
                     self.keeper.hand_in(draft);
                     continue;
@@ -248,7 +279,7 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
                     continue;
                 }
                 Output::Differs(difference) => {
-                    log_difference(&difference);
+                    herald::tell_difference(&difference);
                     continue;
                 }
                 Output::Answer { id, result } => {
@@ -281,62 +312,6 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
         }
     }
 
-    /// Says in the log when this node enters a view: it promised its primary, or heard it lead.
-    fn log_view(&mut self) {
-        let ballot = self.node.replica().view();
-        if ballot == self.view {
-            return;
-        }
-        self.view = ballot;
-        if let Some(ballot) = ballot {
-            let (view, primary) = (ballot.view(self.members()), ballot.node.0);
-            tracing::info!(view, primary, %ballot, "view {view}: its primary is node {primary}");
-        }
-    }
-
-    fn members(&self) -> u16 {
-        self.node.replica().config().members
-    }
-
-    /// Says in the log when this node begins or ceases to lead.
-    fn log_tenure(&mut self) {
-        let tenure = self.node.replica().tenure();
-        if tenure == self.tenure {
-            return;
-        }
-        match tenure {
-            Some(Tenure { ballot, first, adopted, filled }) => {
-                let (view, first) = (ballot.view(self.members()), first.0);
-                tracing::info!(
-                    view, %ballot, first, adopted, filled,
-                    "takes office in view {view}: adopted {adopted} slots, filled {filled} holes"
-                );
-            }
-            None => tracing::info!("leads no more"),
-        }
-        self.tenure = tenure;
-    }
-
-    /// Says in the log when this node begins to get a snapshot from another, and when that is over.
-    fn log_transfer(&mut self) {
-        let transfer = self.node.transfer();
-        let source = transfer.map(|transfer| transfer.from);
-        if source == self.transfer {
-            return;
-        }
-        match source {
-            Some(NodeId(from)) => tracing::info!(
-                from,
-                "what is missing here is gone from the log of node {from}: its snapshot comes"
-            ),
-            None => {
-                let (below, applied) = (self.node.replica().state().trimmed(), self.node.applied());
-                tracing::info!(%below, %applied, "no snapshot comes any more");
-            }
-        }
-        self.transfer = source;
-    }
-
     fn publish(&mut self) {
         let is_beat = self.beat.elapsed() >= BEAT;
         if is_beat {
@@ -353,15 +328,9 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
     }
 }
 
-/// Says in the log, loudly, that another node has gone astray.
-fn log_difference(difference: &Difference) {
-    for (NodeId(node), _) in &difference.others {
-        tracing::warn!(
-            node,
-            from = difference.from.0,
-            to = difference.to.0,
-            "the state of node {node} is not that of this one and a majority ({difference}). What \
-             it answers may be wrong; it is to stop by itself"
-        );
-    }
+/// A request, and when it came, for people to read: no decision rests on it.
+fn timed(request: Request) -> Request {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let time_ms = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
+    Request { time_ms, ..request }
 }

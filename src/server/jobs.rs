@@ -31,6 +31,14 @@ pub(super) enum Job {
     Event(Event),
     /// A request; its answers go there, also to be told from then on.
     Request(Request, Line),
+    /// A request to pass on; its reply goes there.
+    Post(Request, Line),
+    /// A keep-alive, by its id; the answer goes there.
+    KeepAlive(ClientId, u64, Line),
+    /// The end of a session; the answer goes there.
+    End(ClientId, Line),
+    /// How long a session has left; the answer, with this id, goes there.
+    Lease(u64, ClientId, Line),
     /// A linearizable read; the answer, with this id, goes there.
     Query(u64, Bytes, Line),
     /// A page of the archive from a slot on.

@@ -63,6 +63,7 @@ fn carried(message: &FromNode) -> usize {
     match message {
         FromNode::Reply { outcome: Outcome::Applied(body), .. } => body.len(),
         FromNode::Answer { result: Ok(body), .. } => body.len(),
+        FromNode::Notice { body, .. } => body.len(),
         FromNode::Done { result: Err(reason), .. } => reason.len(),
         FromNode::Status { status, .. } => status.holes.len() * 16,
         FromNode::Entries { entries, .. } => entries.iter().map(|entry| entry.body.len()).sum(),
@@ -72,6 +73,9 @@ fn carried(message: &FromNode) -> usize {
         | FromNode::Leader(_)
         | FromNode::Queued(_)
         | FromNode::Rejected { .. }
+        | FromNode::Alive { .. }
+        | FromNode::Ended
+        | FromNode::Left { .. }
         | FromNode::Pulse => 0,
     }
 }

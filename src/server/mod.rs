@@ -13,6 +13,7 @@
 mod bomb;
 mod clients;
 mod drive;
+mod herald;
 mod jobs;
 mod keeper;
 mod line;
@@ -222,7 +223,7 @@ where
         "listening"
     );
     let identity = Identity {
-        cluster: cluster.name.clone(),
+        cluster: cluster.identity(),
         node: options.node,
         incarnation: options.incarnation,
         members: cluster.members(),

@@ -9,10 +9,10 @@ use tokio::task::JoinHandle;
 
 use super::{Options, serve};
 use crate::client::{Client, Probe};
-use crate::cluster::{Cluster, Member};
+use crate::cluster::{Cluster, Member, Service};
 use crate::node::{Pace, Storage};
 use crate::paxos::{ClientId, Incarnation, NodeId, Slot, Wal};
-use crate::rsm::{Archive, MemoryShelf, StateMachine};
+use crate::rsm::{Archive, MemoryShelf, StateMachine, Turn};
 use crate::transport::listener::listen;
 use crate::wal::MemoryWal;
 use crate::wire::client::Order;
@@ -24,8 +24,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 struct Echo;
 
 impl StateMachine for Echo {
-    fn apply(&mut self, at: Slot, command: &[u8], archive: &mut Archive) -> Vec<u8> {
-        archive.append(at, Bytes::copy_from_slice(command));
+    fn apply(&mut self, turn: &mut Turn<'_>, command: &[u8]) -> Vec<u8> {
+        turn.archive.append(turn.at, Bytes::copy_from_slice(command));
         command.to_vec()
     }
 
@@ -65,7 +65,8 @@ impl Rig {
         };
         let nodes = (0..).zip(&listeners).map(member).collect();
         let election = Duration::from_millis(400);
-        let cluster = Cluster { name: "room".to_owned(), election, nodes };
+        let (name, service) = ("room".to_owned(), Service::Chat);
+        let cluster = Cluster { name, service, election, nodes };
         let mut rig = Rig { cluster, stops: Vec::new(), servers: Vec::new() };
         for (node, listener) in (0..).map(NodeId).zip(listeners) {
             let (stop, stopped) = oneshot::channel();

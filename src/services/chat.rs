@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::printed::{is_harmful, print};
 use crate::paxos::Slot;
-use crate::rsm::{Archive, StateMachine};
+use crate::rsm::{Archive, StateMachine, Turn};
 use crate::wire::client::Entry;
 use crate::wire::codec;
 use crate::wire::frame::BODY_BYTES_MAX;
@@ -96,9 +96,9 @@ pub fn logged(entry: &Entry) -> Option<String> {
 pub const LOGGED_BYTES_MAX: usize = BODY_BYTES_MAX * 6 + 32;
 
 impl StateMachine for Chat {
-    fn apply(&mut self, at: Slot, command: &[u8], archive: &mut Archive) -> Vec<u8> {
+    fn apply(&mut self, turn: &mut Turn<'_>, command: &[u8]) -> Vec<u8> {
         if Message::decode(command).is_some() {
-            archive.append(at, Bytes::copy_from_slice(command));
+            turn.archive.append(turn.at, Bytes::copy_from_slice(command));
         }
         Vec::new()
     }
@@ -137,7 +137,8 @@ mod tests {
     fn said(commands: &[Bytes]) -> Archive {
         let (mut room, mut archive) = (Chat, Archive::default());
         for (slot, command) in commands.iter().enumerate() {
-            assert!(room.apply(Slot(slot as u64), command, &mut archive).is_empty());
+            let turn = &mut Turn::new(Slot(slot as u64), &mut archive);
+            assert!(room.apply(turn, command).is_empty());
         }
         archive
     }
@@ -199,7 +200,7 @@ mod tests {
         #[test]
         fn any_bytes_do_as_command_and_as_query(command: Vec<u8>, query: Vec<u8>) {
             let (mut room, mut archive) = (Chat, Archive::default());
-            room.apply(Slot(0), &command, &mut archive);
+            room.apply(&mut Turn::new(Slot(0), &mut archive), &command);
             prop_assert_eq!(
                 archive.extent().entries,
                 u64::from(Message::decode(&command).is_some())

@@ -259,7 +259,11 @@ pub(super) fn tells_a_state(output: &Output) -> bool {
     match output {
         Output::Reply { outcome, .. } => matches!(outcome, Outcome::Applied(_)),
         Output::Answer { result, .. } => result.is_ok(),
+        Output::Notice { .. } => true,
         Output::Queued(..)
+        | Output::Alive { .. }
+        | Output::Ended(_)
+        | Output::Left { .. }
         | Output::Rejected(..)
         | Output::Draft(_)
         | Output::Differs(_)

@@ -99,6 +99,10 @@ impl Client {
             Output::Answer { id, .. } => drop(self.reading.take_if(|(reading, _)| reading == id)),
             Output::Rejected(..)
             | Output::Queued(..)
+            | Output::Alive { .. }
+            | Output::Ended(_)
+            | Output::Notice { .. }
+            | Output::Left { .. }
             | Output::Draft(_)
             | Output::Moved(..)
             | Output::Rejoined
@@ -127,6 +131,10 @@ impl Client {
             }
             Output::Rejected(..)
             | Output::Queued(..)
+            | Output::Alive { .. }
+            | Output::Ended(_)
+            | Output::Notice { .. }
+            | Output::Left { .. }
             | Output::Draft(_)
             | Output::Moved(..)
             | Output::Rejoined

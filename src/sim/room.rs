@@ -6,7 +6,7 @@
 
 use super::history::Model;
 use crate::paxos::{ClientId, RequestNumber, Slot};
-use crate::rsm::{Archive, StateMachine};
+use crate::rsm::{Archive, StateMachine, Turn};
 use crate::services::chat::{Chat, Message};
 use crate::wire::codec;
 
@@ -64,9 +64,9 @@ impl Seen {
 }
 
 impl StateMachine for Room {
-    fn apply(&mut self, at: Slot, command: &[u8], archive: &mut Archive) -> Vec<u8> {
-        self.chat.apply(at, command, archive);
-        self.seen = self.seen.then(Some(at), command);
+    fn apply(&mut self, turn: &mut Turn<'_>, command: &[u8]) -> Vec<u8> {
+        self.chat.apply(turn, command);
+        self.seen = self.seen.then(Some(turn.at), command);
         codec::encode(&self.seen)
     }
 

@@ -132,6 +132,10 @@ pub(super) fn about(event: &Event) -> (&'static str, Option<Ballot>, Option<Slot
             (envelope.message.kind(), ballot, slot)
         }
         Event::Request(request) => ("request", None, Some(Slot(request.number.0))),
+        Event::Post(request) => ("post", None, Some(Slot(request.number.0))),
+        Event::KeepAlive { .. } => ("keep-alive", None, None),
+        Event::Lease { .. } => ("lease", None, None),
+        Event::End(_) => ("end", None, None),
         Event::Query { .. } => ("read", None, None),
         Event::Reset(_) => ("reset", None, None),
         Event::Tick { .. } => ("tick", None, None),

@@ -307,8 +307,13 @@ impl World {
             let client = match &output {
                 Output::Queued(client, _)
                 | Output::Rejected(client, _, _)
+                | Output::Ended(client)
+                | Output::Alive { client, .. }
+                | Output::Notice { client, .. }
                 | Output::Reply { client, .. } => client.0 as usize,
-                Output::Answer { id, .. } => (*id as usize) % self.clients.len(),
+                Output::Answer { id, .. } | Output::Left { id, .. } => {
+                    (*id as usize) % self.clients.len()
+                }
                 Output::Draft(_) | Output::Moved(..) | Output::Rejoined | Output::Differs(_) => {
                     continue;
                 }
@@ -368,6 +373,10 @@ impl World {
             Event::Message(envelope) if self.trace.is_read() => format!("from {}", envelope.from),
             Event::Message(_)
             | Event::Request(_)
+            | Event::Post(_)
+            | Event::KeepAlive { .. }
+            | Event::Lease { .. }
+            | Event::End(_)
             | Event::Query { .. }
             | Event::Reset(_)
             | Event::Tick { .. }

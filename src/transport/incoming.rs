@@ -271,7 +271,7 @@ mod tests {
             (Hello::new("room", peer(1, 1)), "here already"),
             (Hello::new("room", peer(3, 1)), "not among the 3 members"),
             (Hello::new("room", at(0, 1, "\u{1b}[2J")), "is not HOST:PORT"),
-            (other, "protocol 2, not 9"),
+            (other, "protocol 3, not 9"),
         ];
         for (hello, expected) in cases {
             let reason = judge(&hello, &me()).expect_err(expected);

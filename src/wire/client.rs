@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::paxos::{Ballot, Digest, Incarnation, NodeId, Request, RequestNumber, Slot};
+use crate::paxos::{Ballot, ClientId, Digest, Incarnation, NodeId, Request, RequestNumber, Slot};
 
 /// From a client to a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,42 @@ pub enum ToNode {
     },
     /// Still here.
     Pulse,
+    /// As `Request`, of a node that need not lead: it passes it on. Its own word is the `Reply`
+    /// only, and what it passed on may get lost.
+    Post(Request),
+    /// Please give this session all of its time again, from when this is sent: answered by `Alive`,
+    /// `Ended` or `Rejected`.
+    KeepAlive {
+        /// Returned with the answer.
+        id: u64,
+    },
+    /// How long has that session left? Answered by `Left`.
+    Lease {
+        /// Returned with the answer.
+        id: u64,
+        /// Which.
+        session: ClientId,
+    },
+    /// This session is over: answered by `Ended` or `Rejected`.
+    End,
+}
+
+impl ToNode {
+    /// The request that it carries, if it does.
+    #[must_use]
+    pub fn request(&self) -> Option<&Request> {
+        match self {
+            ToNode::Request(request) | ToNode::Post(request) => Some(request),
+            ToNode::Subscribe { .. }
+            | ToNode::Query { .. }
+            | ToNode::Status { .. }
+            | ToNode::Order { .. }
+            | ToNode::Pulse
+            | ToNode::KeepAlive { .. }
+            | ToNode::Lease { .. }
+            | ToNode::End => None,
+        }
+    }
 }
 
 /// What a harness may order. Only a node started with `--allow-faults` obeys.
@@ -68,7 +104,7 @@ pub enum FromNode {
     },
     /// The request was not taken; nothing happened. Send it again, perhaps elsewhere.
     Rejected {
-        /// Which request.
+        /// Which request; 0 for a keep-alive or an end.
         number: RequestNumber,
         /// Why.
         why: Refusal,
@@ -105,6 +141,27 @@ pub enum FromNode {
     },
     /// Still here: sent when there is nothing else to say.
     Pulse,
+    /// From when the keep-alive with this id was sent, the session has all of its time.
+    Alive {
+        /// The keep-alive's id.
+        id: u64,
+    },
+    /// The session is over: nothing of it will be applied any more.
+    Ended,
+    /// The state machine tells this session something; perhaps not for the first time.
+    Notice {
+        /// What was applied then.
+        slot: Slot,
+        /// What.
+        body: Bytes,
+    },
+    /// The answer to `Lease`.
+    Left {
+        /// The question's id.
+        id: u64,
+        /// Milliseconds, `None` without a lease; or why that is not told.
+        result: Result<Option<u64>, Refusal>,
+    },
 }
 
 /// What came of a request.

@@ -166,7 +166,10 @@ fn records(album: &mut Album) {
     let all = [
         Record::Promised(BALLOT),
         Record::Accepted(run()),
-        Record::Learned { first: Slot(3), commands: vec![Command::Noop] },
+        Record::Learned {
+            first: Slot(3),
+            commands: vec![Command::Noop, Command::End(request().client)],
+        },
         Record::Decided(Slot(6)),
         Record::Incarnation { node: NODE, incarnation: STORE },
         trimmed,
@@ -239,6 +242,10 @@ fn to_node(album: &mut Album) {
         ToNode::Query { id: 4, body: Bytes::from_static(b"who?") },
         ToNode::Status { id: 5 },
         ToNode::Pulse,
+        ToNode::Post(request()),
+        ToNode::KeepAlive { id: 7 },
+        ToNode::Lease { id: 8, session: request().client },
+        ToNode::End,
     ];
     for message in others.into_iter().chain(orders) {
         let name = match &message {
@@ -250,6 +257,10 @@ fn to_node(album: &mut Album) {
             ToNode::Order { order: Order::Skip(_), .. } => "order skip",
             ToNode::Order { order: Order::Heal, .. } => "order heal",
             ToNode::Pulse => "pulse",
+            ToNode::Post(_) => "post",
+            ToNode::KeepAlive { .. } => "keep-alive",
+            ToNode::Lease { .. } => "lease",
+            ToNode::End => "end",
         };
         album.add(&format!("to node {name}"), &message);
     }
@@ -278,6 +289,10 @@ fn from_node(album: &mut Album) {
         FromNode::Status { id: 5, status: status(Role::Leader) },
         FromNode::Done { id: 6, result: Err("no".to_owned()) },
         FromNode::Pulse,
+        FromNode::Alive { id: 7 },
+        FromNode::Ended,
+        FromNode::Notice { slot: Slot(9), body: Bytes::from_static(b"notice") },
+        FromNode::Left { id: 8, result: Ok(Some(900)) },
     ];
     for message in all {
         album.add(&format!("from node {}", name_from_node(&message)), &message);
@@ -309,6 +324,10 @@ fn name_from_node(message: &FromNode) -> &'static str {
         },
         FromNode::Done { .. } => "done",
         FromNode::Pulse => "pulse",
+        FromNode::Alive { .. } => "alive",
+        FromNode::Ended => "ended",
+        FromNode::Notice { .. } => "notice",
+        FromNode::Left { .. } => "left",
     }
 }
 

@@ -8,7 +8,7 @@ use crate::paxos::{ClientId, Incarnation, NodeId};
 pub const MAGIC: [u8; 8] = *b"INDELIBL";
 
 /// The version of the protocol; both ends must speak the same one.
-pub const PROTOCOL: u16 = 2;
+pub const PROTOCOL: u16 = 3;
 
 /// The first frame on a connection, from the side that dialled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

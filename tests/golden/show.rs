@@ -28,6 +28,7 @@ fn letter(client: ClientId) -> char {
 fn command(command: &Command) -> String {
     match command {
         Command::Noop => "noop".to_owned(),
+        Command::End(client) => format!("end of {client}"),
         Command::Request(request) => format!("{}{}", letter(request.client), request.number),
     }
 }
@@ -186,6 +187,7 @@ pub(super) fn inputs(node: NodeId, inputs: &[Input]) -> String {
             Input::Message(envelope) => {
                 format!("from  {:<9} {}", envelope.from.to_string(), message(&envelope.message))
             }
+            Input::Own(command) => format!("own   {}", self::command(command)),
             Input::Propose { request, .. } => {
                 format!("asked           {}{}", letter(request.client), request.number)
             }

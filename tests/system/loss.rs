@@ -113,7 +113,7 @@ async fn reads(rig: &Rig, share: f64, seed: u64) -> Result<(), Failed> {
     }
     let mut answers = 0;
     for member in &rig.cluster().nodes {
-        let probe = Probe::dial(&member.address, &rig.cluster().name, PATIENCE / 10).await;
+        let probe = Probe::dial(&member.address, &rig.cluster().identity(), PATIENCE / 10).await;
         if let Ok(mut probe) = probe {
             probe.status().await?;
             answers += 1;

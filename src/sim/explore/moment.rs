@@ -21,7 +21,7 @@ use crate::paxos::{
     AcceptorState, Ballot, CanvassAnswer, ClientId, Config, Envelope, Incarnation, Network, NodeId,
     Record, Released, Request, RequestNumber, Seal, Slot, Timing, Wal,
 };
-use crate::rsm::{Archive, StateMachine};
+use crate::rsm::{Archive, StateMachine, Turn};
 
 /// Every node's store is its first.
 const STORE: Incarnation = Incarnation(1);
@@ -211,7 +211,7 @@ fn campaign(
 pub(super) struct Echo;
 
 impl StateMachine for Echo {
-    fn apply(&mut self, _at: Slot, command: &[u8], _archive: &mut Archive) -> Vec<u8> {
+    fn apply(&mut self, _turn: &mut Turn<'_>, command: &[u8]) -> Vec<u8> {
         command.to_vec()
     }
 
