@@ -65,7 +65,7 @@
 //! | 1 | [`wire`] | the codec, frames, what clients and nodes say |
 //! | 1 | [`disk`] | syncs, locks, small files; the only `unsafe` |
 //! | 1 | [`cluster`] | the cluster file |
-//! | 2 | [`services`] | the chat room; knows nothing of Paxos |
+//! | 2 | [`services`] | the chat room and the locks; know nothing of Paxos |
 //! | 2 | [`wal`] | stable storage: sled, held so that it keeps what it says |
 //! | 2 | [`shelf`] | what the log need not hold: the archive, and snapshots |
 //! | 3 | [`node`] | a whole node without a socket |

@@ -4,4 +4,5 @@
 //! a deterministic machine that takes bytes in slot order.
 
 pub mod chat;
+pub mod lock;
 pub mod printed;
