@@ -1,8 +1,10 @@
-//! The lock service in small steps.
+//! The lock service in small steps, and against a model through random lives.
 
 mod answers;
 mod formats;
 mod limits;
+mod model;
+mod random;
 mod steps;
 
 use bytes::Bytes;
