@@ -75,6 +75,7 @@
 //! | 4 | [`sim`] | a cluster in one thread, from one seed |
 //! | 5 | [`server`] | threads, sockets and the real clock around a node |
 //! | 5 | [`local`] | a cluster of child processes on this machine |
+//! | 5 | [`locker`] | a session with the lock service: ask, wait, hold, give back |
 //! | 6 | [`master`] | the harness that reads commands from standard input |
 //! | 6 | [`demo`] | what a person would do to convince themselves, played and checked |
 //! | 6 | [`cli`] | what people see |
@@ -89,6 +90,7 @@ pub mod cluster;
 pub mod demo;
 pub mod disk;
 pub mod local;
+pub mod locker;
 pub mod master;
 pub mod node;
 pub mod paxos;

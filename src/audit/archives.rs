@@ -109,6 +109,7 @@ impl Merge<'_, '_> {
                 return Err(Refuted { invariant: Invariant::R1, why, exhibits });
             }
             if let Some(command) = decided(&book.ledger, slot)
+                && book.is_whole
                 && request(command) != Some(one)
             {
                 let why = format!(

@@ -19,6 +19,8 @@ pub struct Book<'a> {
     pub ledger: Ledger<'a>,
     /// The archive, up to the slot that is applied.
     pub archive: &'a dyn Shelf,
+    /// Whether each entry of the archive is the command of its slot, and each command has one.
+    pub is_whole: bool,
     /// Every slot below is in the archive, as far as it left anything.
     pub applied: Slot,
     /// The state that applying it led to.

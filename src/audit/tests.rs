@@ -152,6 +152,7 @@ fn audit(members: u16, stores: &[Store], lines: &[&str]) -> Result<Proof, Refute
         books.push(Book {
             ledger,
             archive: &store.archive,
+            is_whole: true,
             applied: store.applied,
             digest: Digest { slot: store.applied, hash: store.hash },
             snapshots: store.snapshots.clone(),
@@ -302,6 +303,7 @@ fn a_store_that_was_replaced_is_not_audited() {
     let book = |name: &str, node, records| Book {
         ledger: Ledger::read(name, (NodeId(node), Incarnation(STORE)), records).expect("lawful"),
         archive: &shelf,
+        is_whole: true,
         applied: Slot(0),
         digest: Digest { slot: Slot(0), hash: 0 },
         snapshots: Vec::new(),

@@ -14,11 +14,10 @@ use std::sync::Arc;
 use super::args::ClusterArgs;
 use super::exit::{Failure, Status};
 use crate::audit::{self, Acknowledged, Book, Failed, Ledger, Proof, Refuted};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Service};
 use crate::node::{self, Pace, Storage};
 use crate::paxos::NodeId;
-use crate::rsm::Executor;
-use crate::services::chat::Chat;
+use crate::services::hosted::Hosted;
 use crate::shelf::DiskShelf;
 use crate::wal::{self, Store};
 use report::Row;
@@ -133,10 +132,13 @@ fn audit(
     for ((ledger, Opened { storage, .. }), row) in ledgers.into_iter().zip(opened).zip(rows) {
         let beside = storage.found::<wal::Error>(Pace::NEVER)?;
         let snapshots = beside.snapshots.clone();
-        let executor: Executor<Chat> = node::replay::<_, wal::Error>(ledger.state(), beside, Chat)?;
+        let machine = Hosted::of(Service::of_identity(&storage.wal.identity().cluster));
+        let is_whole = machine.archives_commands();
+        let executor = node::replay::<_, wal::Error>(ledger.state(), beside, machine)?;
         row.note(&executor);
         let (applied, digest) = (executor.applied(), executor.digest());
-        books.push(Book { ledger, archive: &storage.shelf, applied, digest, snapshots });
+        let archive = &storage.shelf;
+        books.push(Book { ledger, archive, is_whole, applied, digest, snapshots });
     }
     match audit::compare(named.unwrap_or(heard), &books, acknowledged) {
         Ok(proof) => Ok(proof),

@@ -24,7 +24,9 @@ Exit statuses:
   70  a node's state is not that of the others; or what should not happen
   73  a store exists already
   74  the disk failed, is full, or a store is damaged
-  75  busy: a store is in use
+  75  busy: a store is in use; a lock is another's, or to wait for it would be a deadlock
+  76  a lock was lost while its command ran
+  77  a lock is not its own, or not with this token
   78  a bad cluster file, a store or log of another node or cluster, or one that was replaced
 Every flag can also be given by its environment variable; the flag wins.";
 
@@ -48,8 +50,12 @@ pub enum Status {
     Exists = 73,
     /// The disk failed, is full, or a store is damaged.
     Disk = 74,
-    /// A store is in use.
+    /// A store is in use, or a lock.
     Busy = 75,
+    /// A lock was lost while its command ran.
+    LockLost = 76,
+    /// A lock is another's, or was granted again since.
+    NotOwner = 77,
     /// A bad cluster file, or a store of another node or cluster.
     Config = 78,
 }
@@ -57,14 +63,33 @@ pub enum Status {
 /// Why the program ends without having done what it was asked: one line, and a status.
 #[derive(Debug)]
 pub struct Failure {
-    status: Status,
-    line: String,
+    code: u8,
+    /// `None`: all was said already.
+    line: Option<String>,
 }
 
 impl Failure {
     /// A status, and why.
     pub fn new(status: Status, line: impl fmt::Display) -> Failure {
-        Failure { status, line: line.to_string().replace('\n', " ") }
+        Failure { code: status as u8, line: Some(line.to_string().replace('\n', " ")) }
+    }
+
+    /// A status of somebody else's, who has said why.
+    #[must_use]
+    pub fn silent(code: u8) -> Failure {
+        Failure { code, line: None }
+    }
+
+    /// The same line, with a status of the caller's choice.
+    #[must_use]
+    pub fn with_code(self, code: u8) -> Failure {
+        Failure { code, ..self }
+    }
+
+    /// Whether it ends with that status.
+    #[must_use]
+    pub fn is(&self, status: Status) -> bool {
+        self.code == status as u8
     }
 
     /// Something that the operating system refused and that has no status of its own.
@@ -79,14 +104,16 @@ impl Failure {
 
     #[allow(clippy::print_stderr)]
     pub(super) fn report(&self) -> ExitCode {
-        eprintln!("indelible: {self}");
-        ExitCode::from(self.status as u8)
+        if self.line.is_some() {
+            eprintln!("indelible: {self}");
+        }
+        ExitCode::from(self.code)
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.line)
+        f.write_str(self.line.as_deref().unwrap_or_default())
     }
 }
 

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::exit::Failure;
+use crate::cluster::Service;
 use crate::node::{self, Pace, Storage};
 use crate::paxos::{AcceptorState, Command, Slot, Wal};
 use crate::rsm::Executor;
-use crate::services::chat::{Chat, Message};
+use crate::services::chat::Message;
+use crate::services::hosted::Hosted;
 use crate::wal::{self, Store};
 
 /// Read a store while its node does not run.
@@ -44,7 +46,8 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
     let state = storage.wal.load()?;
     // What was decided, as far as this disk can tell: below its mark.
     let beside = storage.found::<wal::Error>(Pace::NEVER)?;
-    let executor = node::replay::<_, wal::Error>(&state, beside, Chat)?;
+    let machine = Hosted::of(Service::of_identity(&storage.wal.identity().cluster));
+    let executor = node::replay::<_, wal::Error>(&state, beside, machine)?;
     let store = &storage.wal;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let printed = if args.held {
@@ -61,16 +64,16 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
 
 /// Where the log takes over from the archive: where it begins, or at a snapshot that is ahead of it
 /// and takes its place when the node starts.
-fn begin(executor: &Executor<Chat>, state: &AcceptorState) -> Slot {
+fn begin(executor: &Executor<Hosted>, state: &AcceptorState) -> Slot {
     if executor.applied() > state.mark() { executor.applied() } else { state.trimmed() }
 }
 
 /// Every slot below is decided, by the log or by a snapshot that is ahead of it.
-fn decided(executor: &Executor<Chat>, state: &AcceptorState) -> Slot {
+fn decided(executor: &Executor<Hosted>, state: &AcceptorState) -> Slot {
     executor.applied().max(state.mark())
 }
 
-fn holes(executor: &Executor<Chat>, state: &AcceptorState) -> Vec<(Slot, Slot)> {
+fn holes(executor: &Executor<Hosted>, state: &AcceptorState) -> Vec<(Slot, Slot)> {
     let mut holes = Vec::new();
     let mut next = begin(executor, state);
     for (slot, _) in state.votes(next) {
@@ -83,7 +86,7 @@ fn holes(executor: &Executor<Chat>, state: &AcceptorState) -> Vec<(Slot, Slot)> 
 }
 
 /// The lines below a slot, a page at a time.
-fn print_entries(out: &mut impl Write, executor: &Executor<Chat>, end: Slot) -> io::Result<()> {
+fn print_entries(out: &mut impl Write, executor: &Executor<Hosted>, end: Slot) -> io::Result<()> {
     let mut next = Slot(0);
     while next < end {
         let page = executor.archive().page(next, PAGE_BYTES);
@@ -101,7 +104,7 @@ fn print_entries(out: &mut impl Write, executor: &Executor<Chat>, end: Slot) -> 
 
 fn print_held(
     out: &mut impl Write,
-    executor: &Executor<Chat>,
+    executor: &Executor<Hosted>,
     state: &AcceptorState,
 ) -> io::Result<()> {
     let begin = begin(executor, state);
@@ -121,7 +124,7 @@ fn print_json(
     out: &mut impl Write,
     store: &Store,
     state: &AcceptorState,
-    executor: &Executor<Chat>,
+    executor: &Executor<Hosted>,
 ) -> io::Result<()> {
     let (identity, recovery) = (store.identity(), store.recovery());
     let decided = decided(executor, state);
@@ -156,7 +159,7 @@ fn print_text(
     out: &mut impl Write,
     store: &Store,
     state: &AcceptorState,
-    executor: &Executor<Chat>,
+    executor: &Executor<Hosted>,
 ) -> io::Result<()> {
     let (identity, recovery) = (store.identity(), store.recovery());
     let decided = decided(executor, state);
@@ -218,7 +221,7 @@ mod tests {
     /// Red if the log's mark is all that counts: lines that this disk holds would be missed.
     #[test]
     fn a_snapshot_ahead_of_the_log_takes_its_place() {
-        let mut executor = Executor::new(Chat);
+        let mut executor = Executor::new(Hosted::of(Service::Chat));
         (0..5).for_each(|slot| drop(executor.apply(Slot(slot), &said(slot))));
         let learned = Record::Learned { first: Slot(0), commands: vec![said(0), said(1)] };
         let state = AcceptorState::replay([learned]);

@@ -11,6 +11,7 @@ mod grade;
 mod harmless;
 mod inspect;
 mod load;
+mod lock;
 mod logging;
 mod lossy;
 mod master;
@@ -20,6 +21,7 @@ mod sim;
 mod status;
 mod verify;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Subcommand};
@@ -28,13 +30,13 @@ pub use demo::{Demo, DemoArgs, KillArgs, LostDiskArgs, Play, ViewsArgs};
 pub use exit::{Failure, Status};
 pub use master::{Master, MasterArgs};
 
-/// Persistent Multi-Paxos nodes on a write-ahead log, and a chat room on top.
+/// Persistent Multi-Paxos nodes on a write-ahead log, and a chat room and locks on top.
 ///
 /// A cluster is described by a file (or by flags: --replicas). Each member makes its store once
 /// with `format`, and then runs as `node`; `replace` brings one back whose disk is lost. `chat`
-/// talks in the room, `status` tells how the nodes are, `inspect` reads a store offline and
-/// `audit` all of them, `verify` compares what they executed. `master` drives a whole cluster on
-/// this machine from commands on standard input.
+/// talks in the room, `lock` holds locks while a command runs, `status` tells how the nodes are,
+/// `inspect` reads a store offline and `audit` all of them, `verify` compares what they executed.
+/// `master` drives a whole cluster on this machine from commands on standard input.
 #[derive(clap::Parser)]
 #[command(name = "indelible", version, max_term_width = 100, after_help = exit::TABLE)]
 struct Cli {
@@ -58,6 +60,20 @@ enum Command {
     Replace(replace::ReplaceArgs),
     #[command(about = "Talk in the room: lines from stdin, decided lines to stdout")]
     Chat(chat::ChatArgs),
+    #[command(about = "Hold locks while a command runs")]
+    Lock(lock::LockArgs),
+    #[command(about = "Give a lock back")]
+    Unlock(lock::UnlockArgs),
+    #[command(about = "Who holds a lock, and who waits for it")]
+    Show(lock::ShowArgs),
+    #[command(about = "Which locks are held")]
+    Ls(lock::LsArgs),
+    #[command(about = "Whether a token is the current one of a lock")]
+    Check(lock::CheckArgs),
+    #[command(about = "Take a lock away from its holder, on the record")]
+    Break(lock::BreakArgs),
+    #[command(hide = true)]
+    Tied(lock::TiedArgs),
     #[command(about = "How each member is")]
     Status(status::StatusArgs),
     #[command(about = "Measure: clients that each wait for the answer before they ask again")]
@@ -106,6 +122,13 @@ fn run(cli: Cli, master: Master<'_>, demo: Demo<'_>) -> Result<(), Failure> {
         Command::Node(args) => node::run(args),
         Command::Replace(args) => replace::run(args),
         Command::Chat(args) => chat::run(args),
+        Command::Lock(args) => lock::run(args),
+        Command::Unlock(args) => lock::run_unlock(&args),
+        Command::Show(args) => lock::run_show(&args),
+        Command::Ls(args) => lock::run_ls(&args),
+        Command::Check(args) => lock::run_check(&args),
+        Command::Break(args) => lock::run_break(&args),
+        Command::Tied(args) => lock::run_tied(args),
         Command::Status(args) => status::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Inspect(args) => inspect::run(&args),
@@ -116,6 +139,13 @@ fn run(cli: Cli, master: Master<'_>, demo: Demo<'_>) -> Result<(), Failure> {
         Command::Sim(args) => sim::run(&args),
         Command::Grade(args) => grade::run(&args),
     }
+}
+
+/// Writes a line to stdout, now.
+fn write_line(line: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    let written = writeln!(out, "{line}").and_then(|()| out.flush());
+    written.map_err(|error| Failure::system(&error))
 }
 
 /// A runtime on this very thread: no process needs more than one for its sockets.
@@ -141,7 +171,10 @@ mod tests {
         for command in command.get_subcommands() {
             let help = command.get_long_about().map(ToString::to_string).unwrap_or_default();
             let name = command.get_name();
-            assert!(name == "demo" || help.lines().count() > 2, "{name} --help says too little");
+            assert!(
+                matches!(name, "demo" | "tied") || help.lines().count() > 2,
+                "{name} --help says too little"
+            );
             for argument in command.get_arguments().filter(|it| it.get_long().is_some()) {
                 let (name, flag) = (command.get_name(), argument.get_id());
                 let twin = argument.get_env().map(|env| env.to_string_lossy().into_owned());

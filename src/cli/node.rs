@@ -8,13 +8,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::args::ClusterArgs;
 use super::exit::{Failure, Status};
 use super::lossy::LossArgs;
-use crate::cluster::{Cluster, is_address};
+use crate::cluster::{Cluster, Service, is_address};
 use crate::local::tied;
 use crate::node::{Pace, Storage};
 use crate::paxos::{Incarnation, NodeId, Slot};
 use crate::rsm::{Flip, Flipped};
 use crate::server;
-use crate::services::chat::{self, Chat};
+use crate::services::chat;
+use crate::services::hosted::Hosted;
 use crate::wal::{Identity, Options, Store};
 
 /// Make the store of a member, once, before it first runs.
@@ -193,7 +194,11 @@ pub(super) fn serve(
     // Each node has a bit of its own, so that no two go astray together.
     let flip = args.corrupt_at.map(|at| Flip { at: Slot(at), bit: (node.0 % 8) as u8 });
     let incarnation = storage.wal.identity().incarnation;
-    let log_file = args.log_file.map(|path| (path, chat::logged as server::LineOf));
+    let line_of: server::LineOf = match cluster.service {
+        Service::Chat => chat::logged,
+        Service::Lock => super::lock::logged,
+    };
+    let log_file = args.log_file.map(|path| (path, line_of));
     let options = server::Options {
         node,
         incarnation,
@@ -211,7 +216,8 @@ pub(super) fn serve(
     };
     super::runtime()?.block_on(async {
         let stop = stopped().map_err(|error| Failure::system(&error))?;
-        Ok(server::run(cluster, options, storage, Flipped::new(Chat, flip), stop).await?)
+        let machine = Flipped::new(Hosted::of(cluster.service), flip);
+        Ok(server::run(cluster, options, storage, machine, stop).await?)
     })
 }
 

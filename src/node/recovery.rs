@@ -136,6 +136,7 @@ mod tests {
     fn beside(applied: u64) -> Beside {
         let snapshot = Snapshot {
             applied: Slot(applied),
+            time_ms: 0,
             hash: applied,
             checkpoint: None,
             archive: Extent::default(),

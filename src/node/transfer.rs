@@ -302,6 +302,7 @@ mod tests {
         }
         let snapshot = Snapshot {
             applied: Slot(entries),
+            time_ms: 0,
             hash: entries,
             checkpoint: None,
             archive: archive.extent(),

@@ -22,6 +22,8 @@ pub struct Executor<M> {
     archive: Archive,
     sessions: Sessions,
     applied: Slot,
+    /// The latest time that any command told.
+    time_ms: u64,
     hash: Rolling,
     checkpoint_slots: u64,
     checkpoint: Option<Digest>,
@@ -73,6 +75,7 @@ impl<M: StateMachine> Executor<M> {
             archive,
             sessions: Sessions::default(),
             applied: Slot(0),
+            time_ms: 0,
             hash: Rolling::default(),
             checkpoint_slots: CHECKPOINT_SLOTS,
             checkpoint: None,
@@ -94,13 +97,14 @@ impl<M: StateMachine> Executor<M> {
     /// If the slot is not the next one (R2: commands are applied in slot order).
     pub fn apply(&mut self, slot: Slot, command: &Command) -> Applied {
         assert_eq!(slot, self.applied, "R2: commands are applied in slot order, without a gap");
-        let Executor { machine, archive, sessions, .. } = self;
+        let Executor { machine, archive, sessions, time_ms, .. } = self;
         let mut turn = Turn::new(slot, archive);
         let fate = match command {
             Command::Noop => Fate::Nothing,
             Command::Request(request) => {
                 let (client, number) = (request.client, request.number);
-                (turn.session, turn.time_ms) = (client, request.time_ms);
+                *time_ms = request.time_ms.max(*time_ms);
+                (turn.session, turn.time_ms) = (client, *time_ms);
                 let outcome = sessions.apply(slot, request, |ttl_ms| {
                     turn.ttl_ms = ttl_ms;
                     Bytes::from(machine.apply(&mut turn, &request.body))
@@ -109,7 +113,7 @@ impl<M: StateMachine> Executor<M> {
             }
             Command::End(client) => {
                 if let Some(ttl_ms) = sessions.end(slot, *client) {
-                    (turn.session, turn.ttl_ms) = (*client, ttl_ms);
+                    (turn.session, turn.ttl_ms, turn.time_ms) = (*client, ttl_ms, *time_ms);
                     machine.end(&mut turn);
                 }
                 Fate::Ended(*client)
@@ -126,6 +130,7 @@ impl<M: StateMachine> Executor<M> {
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             applied: self.applied,
+            time_ms: self.time_ms,
             hash: self.hash.value(),
             checkpoint: self.checkpoint,
             archive: self.archive.extent(),
@@ -141,7 +146,7 @@ impl<M: StateMachine> Executor<M> {
     pub fn restore(&mut self, snapshot: &Snapshot) {
         self.machine.restore(&snapshot.machine);
         self.sessions = snapshot.sessions.clone();
-        self.applied = snapshot.applied;
+        (self.applied, self.time_ms) = (snapshot.applied, snapshot.time_ms);
         self.hash = Rolling::from_value(snapshot.hash);
         self.checkpoint = match self.is_checkpoint() {
             true => Some(self.state(snapshot.archive)),

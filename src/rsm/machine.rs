@@ -39,8 +39,8 @@ pub struct Turn<'a> {
     pub session: ClientId,
     /// That session's time to live, in milliseconds; 0 is for ever.
     pub ttl_ms: u64,
-    /// When a node took the command from its client, by that node's clock, in milliseconds since
-    /// 1970; 0 if it did not say. For people to read: it may go back from one slot to the next.
+    /// The latest time at which a node took a command from its client, this one or one before, by
+    /// that node's clock, in milliseconds since 1970; 0 if none said. For people to read.
     pub time_ms: u64,
     /// What is kept for ever.
     pub archive: &'a mut Archive,

@@ -16,6 +16,8 @@ use crate::paxos::{Digest, Slot};
 pub struct Snapshot {
     /// Every slot below was applied.
     pub applied: Slot,
+    /// The latest time that any command told, in milliseconds since 1970.
+    pub time_ms: u64,
     /// The rolling hash over all that was applied.
     pub hash: u64,
     /// The hash of the whole state at the last checkpoint.

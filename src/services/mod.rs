@@ -4,5 +4,6 @@
 //! a deterministic machine that takes bytes in slot order.
 
 pub mod chat;
+pub mod hosted;
 pub mod lock;
 pub mod printed;

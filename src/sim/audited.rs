@@ -57,7 +57,7 @@ impl World {
                 panic!("{node} would not start again: {error}")
             });
         let (applied, digest) = (executor.applied(), executor.digest());
-        Ok(Book { ledger, archive: shelf, applied, digest, snapshots })
+        Ok(Book { ledger, archive: shelf, is_whole: true, applied, digest, snapshots })
     }
 
     /// What the clients were told of their messages.

@@ -22,6 +22,8 @@ mod hosts;
 mod kills;
 mod ledgers;
 mod local;
+mod lock_command;
+mod locks;
 mod logs;
 mod loss;
 mod master;
@@ -75,7 +77,12 @@ fn main() -> ExitCode {
 }
 
 fn play(name: &str, rest: &[String]) -> ExitCode {
-    let mut roles = ROLES.iter().chain(hosts::ROLES).chain(power::ROLES).chain(store::ROLES);
+    let mut roles = ROLES
+        .iter()
+        .chain(hosts::ROLES)
+        .chain(lock_command::ROLES)
+        .chain(power::ROLES)
+        .chain(store::ROLES);
     let Some((_, role)) = roles.find(|(known, _)| *known == name) else {
         eprintln!("no role is called {name}");
         return ExitCode::from(USAGE);
@@ -98,6 +105,8 @@ fn trials() -> Vec<Trial> {
         kills::trials(),
         ledgers::trials(),
         local::trials(),
+        lock_command::trials(),
+        locks::trials(),
         logs::trials(),
         loss::trials(),
         master::trials(),

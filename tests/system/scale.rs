@@ -26,6 +26,11 @@ pub(crate) fn lost_disks() -> u32 {
     if soak() { 200 } else { 15 }
 }
 
+/// Locks and unlocks of all sessions together.
+pub(crate) fn lock_operations() -> u64 {
+    if soak() { 20_000 } else { 2_000 }
+}
+
 /// How long replicas are killed in turn.
 pub(crate) fn rounds() -> Duration {
     Duration::from_secs(if soak() { 60 } else { 10 })

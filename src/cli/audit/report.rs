@@ -8,7 +8,7 @@ use crate::audit::{Exhibit, Invariant, Ledger, Proof, Refuted};
 use crate::cli::harmless::harmless;
 use crate::paxos::Slot;
 use crate::rsm::Executor;
-use crate::services::chat::Chat;
+use crate::services::hosted::Hosted;
 
 /// A store that was read.
 pub(super) struct Row {
@@ -46,7 +46,7 @@ impl Row {
     }
 
     /// And its state rebuilt.
-    pub(super) fn note(&mut self, executor: &Executor<Chat>) {
+    pub(super) fn note(&mut self, executor: &Executor<Hosted>) {
         self.beside = Some(Beside {
             applied: executor.applied(),
             lines: executor.archive().extent().entries,

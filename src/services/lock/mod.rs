@@ -182,9 +182,15 @@ impl Locks {
         }
     }
 
-    fn unlock(&mut self, turn: &mut Turn<'_>, name: &Bytes, token: Slot, of: ClientId) -> Said {
+    fn unlock(
+        &mut self,
+        turn: &mut Turn<'_>,
+        name: &Bytes,
+        token: Option<Slot>,
+        of: ClientId,
+    ) -> Said {
         match self.table.hold(name) {
-            Some(hold) if hold.session == of && hold.token == token => {
+            Some(hold) if hold.session == of && token.is_none_or(|token| token == hold.token) => {
                 self.table.free(name);
                 self.go_on(turn, &BTreeSet::from([name.clone()]));
                 Said::Unlocked

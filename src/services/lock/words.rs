@@ -59,8 +59,9 @@ pub enum Ask {
     Unlock {
         /// Which.
         name: Bytes,
-        /// The token of its grant: a copy of this command that comes late has an old one.
-        token: Slot,
+        /// The token of its grant: a copy of this command that comes late has an old one. `None` is
+        /// for a session that asks without having heard of its grant: whichever it holds then.
+        token: Option<Slot>,
         /// For which session; `None` is the one that asks.
         session: Option<ClientId>,
     },

@@ -23,7 +23,7 @@ fn no_format_has_changed() {
     let label = || Bytes::from_static(b"la");
     let (token, session) = (Slot(5), ClientId(6));
     let ask = Ask::Lock { names: vec![name()], label: label(), mode: Mode::Queue };
-    let unlock = Ask::Unlock { name: name(), token, session: Some(session) };
+    let unlock = Ask::Unlock { name: name(), token: Some(token), session: Some(session) };
     let break_off = Ask::Break { name: name(), token, reason: label(), label: name() };
     let holder = Hold { session, label: label(), token, since_ms: 7, ttl_ms: 8 };
     let (by, by_session, reason) = (label(), ClientId(9), name());
@@ -39,7 +39,7 @@ fn no_format_has_changed() {
         ),
         (
             hex(&unlock.encode()),
-            "01000000 0100000000000000 6e 0500000000000000 \
+            "01000000 0100000000000000 6e 01 0500000000000000 \
              01 06000000000000000000000000000000",
         ),
         (hex(&Ask::Cancel.encode()), "02000000"),

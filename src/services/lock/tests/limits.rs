@@ -79,7 +79,7 @@ fn of_a_crowd_that_tries_some_are_told() {
     crowd().rev().for_each(|who| drop(room.ask(who, &lock(&["a"], Mode::Retry))));
     let (_, told) = room.ask(
         session('A'),
-        &Ask::Unlock { name: Bytes::from_static(b"a"), token: Slot(0), session: None },
+        &Ask::Unlock { name: Bytes::from_static(b"a"), token: Some(Slot(0)), session: None },
     );
     let names = vec![Bytes::from_static(b"a")];
     let free = |who| (who, Told::Free { names: names.clone() });

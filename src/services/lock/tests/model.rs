@@ -51,7 +51,9 @@ impl Model {
             }
             Ask::Unlock { name, token, session: of } => {
                 let of = of.unwrap_or(session);
-                Ok(self.free(name, *token, Some(of)).map_or_else(|no| no, |_| Said::Unlocked))
+                let held = self.hold(name).map_or(at, |hold| hold.token);
+                let token = token.unwrap_or(held);
+                Ok(self.free(name, token, Some(of)).map_or_else(|no| no, |_| Said::Unlocked))
             }
             Ask::Cancel => Ok(match self.forget(session) {
                 true => Said::Cancelled,

@@ -96,7 +96,7 @@ impl Pair {
                 let holder = self.model.hold(&bytes(name)).map(|hold| hold.session);
                 let session = if own { None } else { holder };
                 let (name, token) = (bytes(name), token(name, late));
-                (self.id(who), Ask::Unlock { name, token, session })
+                (self.id(who), Ask::Unlock { name, token: Some(token), session })
             }
             Step::Break(who, name, late) => {
                 let (reason, label) = (Bytes::from_static(b"why"), Bytes::from_static(b"who"));

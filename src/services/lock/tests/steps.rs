@@ -30,7 +30,7 @@ fn came(room: &mut Room, step: &str) -> String {
         "unlock" => {
             let (name, token) = held(rest[0]);
             let of = rest.get(1).and_then(|of| of.chars().next()).map(session);
-            Ask::Unlock { name, token, session: of }
+            Ask::Unlock { name, token: Some(token), session: of }
         }
         "break" => {
             let (name, token) = held(rest[0]);
