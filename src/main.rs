@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use indelible::cli::{self, DemoArgs, Failure, KillArgs, LostDiskArgs, MasterArgs, Play};
-use indelible::cli::{Status, ViewsArgs};
+use indelible::cli::{self, DemoArgs, Failure, KillArgs, LockPlayArgs, LostDiskArgs, MasterArgs};
+use indelible::cli::{Play, Status, ViewsArgs};
 use indelible::{demo, master};
 
 fn main() -> ExitCode {
@@ -14,6 +14,7 @@ fn main() -> ExitCode {
 fn run_demo(args: DemoArgs, program: PathBuf) -> Result<(), Failure> {
     match args.play {
         Play::Kill(args) => run_kill(args, program),
+        Play::Lock(args) => run_locks(args, program),
         Play::LostDisk(args) => run_lost_disk(args, program),
         Play::Views(args) => run_views(args, program),
     }
@@ -25,6 +26,13 @@ fn run_kill(args: KillArgs, program: PathBuf) -> Result<(), Failure> {
     let options = demo::kill::Options { data, keep, program, seed, kills };
     let mut out = std::io::stdout();
     on_stage(demo::kill::play(&options, &mut out))
+}
+
+fn run_locks(args: LockPlayArgs, program: PathBuf) -> Result<(), Failure> {
+    let LockPlayArgs { data, keep } = args;
+    let options = demo::locks::Options { data, keep, program };
+    let mut out = std::io::stdout();
+    on_stage(demo::locks::play(&options, &mut out))
 }
 
 fn run_lost_disk(args: LostDiskArgs, program: PathBuf) -> Result<(), Failure> {

@@ -22,6 +22,8 @@ pub enum Play {
     #[command(about = "Durability: leaders, majorities and all are killed while messages flow; \
         nothing acknowledged is lost, as the disks prove")]
     Kill(KillArgs),
+    #[command(about = "Locks: contention, a dead holder, a stopped one, a deadlock")]
+    Lock(LockPlayArgs),
     #[command(
         about = "A lost disk: the leader's store is wiped and replaced, another is set back \
         and refused; nothing acknowledged is lost, as the disks prove"
@@ -50,6 +52,22 @@ pub struct KillArgs {
     /// Random kills after the planned ones
     #[arg(long, env = "INDELIBLE_KILLS", default_value_t = 5)]
     pub kills: u32,
+}
+
+/// Locks: contention under a killed leader, a dead holder, a stopped one, and a deadlock.
+///
+/// Ten sessions count under one lock while the leader is killed; a holder is killed, and its lock
+/// falls free with its session; another is stopped for longer than its lease, and its token is
+/// refused; three want each other's locks, and the last to ask is told the cycle. Ends with the
+/// audit of the disks. Exit status 70 if anything goes otherwise.
+#[derive(clap::Args, Clone, Debug)]
+pub struct LockPlayArgs {
+    /// Where the folder of the run is made; a temporary one where that cannot be written
+    #[arg(long, env = "INDELIBLE_DATA", default_value = "data", value_name = "DIR")]
+    pub data: PathBuf,
+    /// Keep the folder, with stores and logs
+    #[arg(long, env = "INDELIBLE_KEEP")]
+    pub keep: bool,
 }
 
 /// A lost disk: a replica comes back on an empty store.

@@ -26,7 +26,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Subcommand};
 
-pub use demo::{Demo, DemoArgs, KillArgs, LostDiskArgs, Play, ViewsArgs};
+pub use demo::{Demo, DemoArgs, KillArgs, LockPlayArgs, LostDiskArgs, Play, ViewsArgs};
 pub use exit::{Failure, Status};
 pub use master::{Master, MasterArgs};
 

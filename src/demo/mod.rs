@@ -5,6 +5,7 @@
 
 mod executed;
 pub mod kill;
+pub mod locks;
 pub mod lost_disk;
 mod program;
 pub mod proof;

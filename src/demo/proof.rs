@@ -57,7 +57,7 @@ pub fn prove(
 }
 
 /// What a store is called in the run's folder.
-fn store(rig: &Rig, node: NodeId) -> String {
+pub(super) fn store(rig: &Rig, node: NodeId) -> String {
     let path = rig.store(node);
     path.strip_prefix(rig.folder()).unwrap_or(&path).display().to_string()
 }

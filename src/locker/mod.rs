@@ -1,8 +1,8 @@
 //! A session with the lock service, as a program uses it: ask, wait, hold, give back.
 //!
 //! A [`Locker`] is a [`Client`] with a lease, and the words of the service. Each call has an end:
-//! if nothing is answered for its patience, it fails, and whoever called knows that no quorum answers.
-//! What was asked may still be decided then; the end of the session undoes it.
+//! if nothing is answered for its patience, it fails, and whoever called knows that no quorum
+//! answers. What was asked may still be decided then; the end of the session undoes it.
 //!
 //! Waiting for a lock stands in `acquire`: by asking again after a random while, or in the queue.
 

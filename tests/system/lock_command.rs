@@ -1,7 +1,7 @@
 //! `indelible lock` and its companions, as a shell sees them.
 //!
-//! One-line bugs that turn them red: the command's exit status that becomes ours; a flag behind `--`
-//! that is taken for our own; a lease that is believed from when the answer came; SIGTERM that is
+//! One-line bugs that turn them red: the command's exit status that becomes ours; a flag behind
+//! `--` that is taken for our own; a lease that is believed from when the answer came; SIGTERM that is
 //! not passed on; a command without its death signal; a patience that is not kept; a resource that
 //! does not look at the token.
 
@@ -281,7 +281,8 @@ fn gone(pid: Pid) -> Result<(), Failed> {
     Ok(())
 }
 
-/// A resource that a lock guards: keeps the highest token that it was shown, and refuses lower ones.
+/// A resource that a lock guards: it keeps the highest token that it was shown, and refuses lower
+/// ones.
 struct Guarded {
     address: String,
     /// Each token that was taken, in order.

@@ -39,6 +39,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("locks::contention_under_kills_and_loss", contention),
         trial("locks::one_of_twenty_gets_one_lock_and_each_its_own", twenty),
         trial("locks::without_a_quorum_nothing_is_granted", quorum),
+        trial("locks::the_demonstration_ends_with_its_proof", demonstration),
         trial("locks::a_session_outlives_its_leader_and_ends_in_silence", silence),
     ]
 }
@@ -251,8 +252,8 @@ async fn ask_at_once(rig: &Rig, lock: impl Fn(u16) -> String) -> Result<Vec<Outc
     Ok(outcomes.into_iter().collect::<Result<_, Error>>()?)
 }
 
-/// Two of five may die. Of three dead nothing is granted, nor is anything said to be; and it goes on
-/// where it was when one is back.
+/// Two of five may die. Of three dead nothing is granted, nor is anything said to be; and it goes
+/// on where it was when one is back.
 async fn quorum() -> Result<(), Failed> {
     let data = run::data()?;
     let mut rig = rig(5, data.path(), &[]).await?;
@@ -293,6 +294,24 @@ async fn quorum() -> Result<(), Failed> {
         .collect();
     assert_eq!(digests.len(), 1, "all have applied the same");
     audit(&mut rig)
+}
+
+async fn demonstration() -> Result<(), Failed> {
+    let data = run::data()?;
+    let output = std::process::Command::new(PROGRAM)
+        .args(["demo", "lock", "--data"])
+        .arg(data.path())
+        .stdin(std::process::Stdio::null())
+        .output()?;
+    let out = String::from_utf8_lossy(&output.stdout);
+    let err = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        return Err(format!("{}\n{out}{err}", output.status).into());
+    }
+    for told in ["They counted to 200", "exit status 76", "eve waits for pen, held by ann"] {
+        assert!(out.contains(told), "\"{told}\" in\n{out}");
+    }
+    Ok(())
 }
 
 /// A session is kept over changes of leader; one that falls silent is ended after its time to live,

@@ -79,7 +79,8 @@ pub(crate) struct CheckArgs {
 /// Take a lock away from its holder, with a reason: both stay on the record (`ls --breaks`).
 ///
 /// Only if its token is still the one that was seen with `show`. The holder is told, and its
-/// command ends; but it may still be at work for a moment: what the lock guards has to refuse its token.
+/// command ends; but it may still be at work for a moment: what the lock guards has to refuse its
+/// token.
 ///
 ///   indelible break backup --token 4711 --reason "host burned down"
 #[derive(clap::Args)]
