@@ -1,7 +1,8 @@
 //! Load: clients that each wait for the answer before they ask again, and what they measured.
 //!
-//! A closed loop: a client has one request on its way, sends the next as soon as the reply is in,
-//! and gives up when a reply takes too long. How much there is to do is either a number of
+//! What they ask for is that a message be said; or that a lock of their own be theirs, and then free
+//! again. A closed loop: a client has one request on its way, sends the next as soon as the reply is
+//! in, and gives up when a reply takes too long. How much there is to do is either a number of
 //! messages, which the clients share, or a stretch of time. Latency is what a user sees: from
 //! handing the request to the client library to its reply, over every connection and leader in
 //! between.
@@ -20,6 +21,7 @@ use tokio::time::timeout;
 use super::exit::{Failure, Status};
 use crate::client::Client;
 use crate::services::chat::Message;
+use crate::services::lock::{Ask, Mode, Said, Word};
 
 /// What is to be done.
 #[derive(Clone, Debug)]
@@ -28,10 +30,19 @@ pub(super) struct Load {
     pub(super) clients: usize,
     /// Under which name they speak.
     pub(super) name: Bytes,
-    /// Bytes of each message's text.
-    pub(super) size: usize,
+    /// What they ask for.
+    pub(super) work: Work,
     /// How much.
     pub(super) amount: Amount,
+}
+
+/// What a client asks for again and again.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Work {
+    /// That a message with so many bytes of text be said.
+    Say(usize),
+    /// That its lock be its own, and then free again: one after the other, counted as one.
+    Lock,
 }
 
 /// How much is to be done.
@@ -87,9 +98,10 @@ pub(super) async fn run(
     let drawn = Arc::new(AtomicU64::new(0));
     let begun = Instant::now();
     let mut loops = JoinSet::new();
-    for _ in 0..load.clients {
+    for client in 0..load.clients {
+        let name = Bytes::from(client.to_string());
         let (load, bar, drawn) = (load.clone(), bar.clone(), Arc::clone(&drawn));
-        loops.spawn(Loop { client: open(), load, bar, drawn, begun }.run());
+        loops.spawn(Loop { client: open(), name, load, bar, drawn, begun }.run());
     }
     let mut all = Tally::new();
     while let Some(one) = loops.join_next().await {
@@ -102,6 +114,8 @@ pub(super) async fn run(
 /// One client.
 struct Loop {
     client: Client,
+    /// Its lock.
+    name: Bytes,
     load: Load,
     bar: ProgressBar,
     /// Messages that were drawn, by all clients.
@@ -115,10 +129,8 @@ impl Loop {
         while let Some((number, patience)) = self.draw() {
             let asked = Instant::now();
             tally.sent += 1;
-            let body = self.message(number);
-            let asking = async { self.client.submit(body).await?.reply().await };
             // Without a reply in time there is nothing to go on with.
-            let Ok(Ok(_)) = timeout(patience, asking).await else { break };
+            let Ok(Some(())) = timeout(patience, self.ask(number)).await else { break };
             if self.counts(asked) {
                 tally.acknowledged += 1;
                 tally.latency_us.saturating_record(asked.elapsed().as_micros() as u64);
@@ -148,11 +160,31 @@ impl Loop {
         }
     }
 
+    /// Asks once, and waits for the answer; `None` if it is not the one that belongs to it.
+    async fn ask(&self, number: u64) -> Option<()> {
+        let Work::Say(size) = self.load.work else { return self.lock_and_unlock().await };
+        self.client.submit(self.message(number, size)).await.ok()?.reply().await.ok().map(drop)
+    }
+
+    async fn lock_and_unlock(&self) -> Option<()> {
+        let (name, label) = (self.name.clone(), self.load.name.clone());
+        let lock = Ask::Lock { names: vec![name.clone()], label, mode: Mode::Now };
+        let Said::Granted { tokens } = self.said(&lock).await? else { return None };
+        let token = tokens.first().map(|(_, token)| *token);
+        let unlock = Ask::Unlock { name, token, session: None };
+        (self.said(&unlock).await? == Said::Unlocked).then_some(())
+    }
+
+    async fn said(&self, ask: &Ask) -> Option<Said> {
+        let reply = self.client.submit(ask.encode()).await.ok()?.reply().await.ok()?;
+        Said::decode(&reply.body?)
+    }
+
     /// Each message is another, so that one that is decided twice can be seen in the log; but for
     /// sizes that are too small for a number.
-    fn message(&self, number: u64) -> Bytes {
+    fn message(&self, number: u64, size: usize) -> Bytes {
         let mut text = format!("{number} ").into_bytes();
-        text.resize(self.load.size, b'x');
+        text.resize(size, b'x');
         Message { sender: self.load.name.clone(), text: Bytes::from(text) }.encode()
     }
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::ChatArgs;
 use crate::cli::exit::{Failure, Status};
-use crate::cli::load::{self, Amount, Load, Tally};
+use crate::cli::load::{self, Amount, Load, Tally, Work};
 use crate::cluster::Cluster;
 
 /// A batch, if one is asked for.
@@ -43,7 +43,8 @@ pub(super) async fn run(args: &ChatArgs, count: u64, cluster: &Cluster) -> Resul
         return Err(Failure::new(Status::Usage, "at least one client and one message"));
     }
     let amount = Amount::Messages { count, patience: *args.wait };
-    let load = Load { clients, name: Bytes::from(args.name.clone()), size, amount };
+    let (name, work) = (Bytes::from(args.name.clone()), Work::Say(size));
+    let load = Load { clients, name, work, amount };
     let bar = bar(count);
     let tally = load::run(&load, &bar, || args.client(cluster)).await;
     bar.finish_and_clear();
