@@ -99,9 +99,10 @@ impl Leases {
         self.leases.remove(&client);
     }
 
-    /// A session whose time is up, if there is one whose end is not proposed.
-    pub(super) fn overdue(&self) -> Option<ClientId> {
-        self.order.first().filter(|(due, _)| *due <= self.now).map(|(_, client)| *client)
+    /// A session whose time is up, if there is one whose end is not proposed, and that time.
+    pub(super) fn overdue(&self) -> Option<(ClientId, u64)> {
+        let (_, client) = self.order.first().filter(|(due, _)| *due <= self.now)?;
+        self.leases.get(client).map(|lease| (*client, lease.ttl_ms))
     }
 
     /// Whether a session's end is proposed.
@@ -140,11 +141,11 @@ mod tests {
         leases.renew(ClientId(1), 50);
         leases.pass(0);
         leases.pass(31);
-        assert_eq!(leases.overdue(), Some(ClientId(2)));
+        assert_eq!(leases.overdue(), Some((ClientId(2), 80)));
         assert!(leases.begin_end(ClientId(2)), "news");
         assert_eq!(leases.overdue(), None);
         leases.pass(19);
-        assert_eq!(leases.overdue(), Some(ClientId(1)));
+        assert_eq!(leases.overdue(), Some((ClientId(1), 50)));
         leases.pass(1_000_000);
         leases.remove(ClientId(1));
         assert_eq!((leases.overdue(), leases.left(ClientId(3))), (None, None));
@@ -165,7 +166,7 @@ mod tests {
         leases.pass(49);
         assert_eq!(leases.overdue(), None);
         leases.pass(1);
-        assert_eq!(leases.overdue(), Some(ClientId(1)));
+        assert_eq!(leases.overdue(), Some((ClientId(1), 50)));
     }
 
     /// Bugs that turn it red: a renewal of what is to end; an end that is proposed twice; leases
