@@ -21,6 +21,8 @@ pub(super) struct Leases {
     leases: BTreeMap<ClientId, Lease>,
     /// The same, by when they are over; without those whose end is proposed.
     order: BTreeSet<(u64, ClientId)>,
+    /// Those renewed since time was told last.
+    renewed: BTreeSet<ClientId>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -31,9 +33,14 @@ struct Lease {
 }
 
 impl Leases {
-    /// So many milliseconds passed.
+    /// So many milliseconds passed: none of them for those who were heard of meanwhile.
     pub(super) fn pass(&mut self, elapsed: u64) {
         self.now = self.now.saturating_add(elapsed);
+        for client in std::mem::take(&mut self.renewed) {
+            if let Some(Lease { ttl_ms, due: Some(_) }) = self.leases.get(&client).copied() {
+                self.put_off(client, ttl_ms);
+            }
+        }
     }
 
     /// The leadership that leases are counted in.
@@ -57,6 +64,7 @@ impl Leases {
         self.office = None;
         self.leases.clear();
         self.order.clear();
+        self.renewed.clear();
     }
 
     /// A session was heard of: it has all of its time again, unless its end is proposed.
@@ -64,6 +72,12 @@ impl Leases {
         if ttl_ms == 0 || self.office.is_none() || self.is_ending(client) {
             return;
         }
+        self.put_off(client, ttl_ms);
+        self.renewed.insert(client);
+    }
+
+    /// From now on a session has all of its time.
+    fn put_off(&mut self, client: ClientId, ttl_ms: u64) {
         let due = self.now.saturating_add(ttl_ms);
         if let Some(Lease { due: Some(due), .. }) =
             self.leases.insert(client, Lease { ttl_ms, due: Some(due) })
@@ -85,9 +99,10 @@ impl Leases {
         self.leases.remove(&client);
     }
 
-    /// A session whose time is up, if there is one whose end is not proposed.
-    pub(super) fn overdue(&self) -> Option<ClientId> {
-        self.order.first().filter(|(due, _)| *due <= self.now).map(|(_, client)| *client)
+    /// A session whose time is up, if there is one whose end is not proposed, and that time.
+    pub(super) fn overdue(&self) -> Option<(ClientId, u64)> {
+        let (_, client) = self.order.first().filter(|(due, _)| *due <= self.now)?;
+        self.leases.get(client).map(|lease| (*client, lease.ttl_ms))
     }
 
     /// Whether a session's end is proposed.
@@ -120,18 +135,38 @@ mod tests {
     #[test]
     fn a_lease_is_over_when_nothing_was_heard_for_its_time() {
         let mut leases = leading(&[(1, 50), (2, 80), (3, 0)]);
+        leases.pass(0);
         leases.pass(49);
         assert_eq!((leases.overdue(), leases.left(ClientId(1))), (None, Some(1)));
         leases.renew(ClientId(1), 50);
+        leases.pass(0);
         leases.pass(31);
-        assert_eq!(leases.overdue(), Some(ClientId(2)));
+        assert_eq!(leases.overdue(), Some((ClientId(2), 80)));
         assert!(leases.begin_end(ClientId(2)), "news");
         assert_eq!(leases.overdue(), None);
         leases.pass(19);
-        assert_eq!(leases.overdue(), Some(ClientId(1)));
+        assert_eq!(leases.overdue(), Some((ClientId(1), 50)));
         leases.pass(1_000_000);
         leases.remove(ClientId(1));
         assert_eq!((leases.overdue(), leases.left(ClientId(3))), (None, None));
+    }
+
+    /// Bugs that turn it red: time that is told after a renewal is taken for time after it; an end
+    /// that a tick takes back.
+    #[test]
+    fn what_passed_until_the_next_tick_counts_for_nothing() {
+        let mut leases = leading(&[(1, 50), (2, 50)]);
+        leases.begin_end(ClientId(2));
+        leases.pass(70);
+        assert_eq!((leases.overdue(), leases.left(ClientId(1))), (None, Some(50)));
+        assert_eq!(leases.left(ClientId(2)), Some(0));
+        leases.pass(49);
+        leases.renew(ClientId(1), 50);
+        leases.pass(50);
+        leases.pass(49);
+        assert_eq!(leases.overdue(), None);
+        leases.pass(1);
+        assert_eq!(leases.overdue(), Some((ClientId(1), 50)));
     }
 
     /// Bugs that turn it red: a renewal of what is to end; an end that is proposed twice; leases

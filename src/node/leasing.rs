@@ -47,6 +47,9 @@ impl Leasing {
 
 impl<W: Wal, M: StateMachine> Node<W, M> {
     /// Counts leases if this node is proved to lead, and proposes what follows from that.
+    ///
+    /// A request that is under way here was heard of its client: it will be answered, and its
+    /// session has all of its time from when it was sent. The end may not follow right behind it.
     pub(super) fn tend_leases(&mut self) -> Vec<Input> {
         let Some(tenure) = self.replica.tenure() else {
             self.leasing.leases.leave();
@@ -62,7 +65,11 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
             leases.enter(tenure.ballot, self.executor.sessions().leased());
         }
         let mut ends = Vec::new();
-        while let Some(client) = leases.overdue() {
+        while let Some((client, ttl_ms)) = leases.overdue() {
+            if self.replica.has_request_of(client) {
+                leases.renew(client, ttl_ms);
+                continue;
+            }
             leases.begin_end(client);
             ends.push(Input::Own(Command::End(client)));
         }

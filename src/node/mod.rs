@@ -255,7 +255,7 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         outputs: &mut Vec<Output>,
     ) -> Result<Vec<Input>, Error<W::Error>> {
         let node = self.replica.config().node;
-        let mut inputs = Vec::new();
+        let (mut inputs, mut posted) = (Vec::new(), Vec::new());
         for notice in notices {
             match notice {
                 Notice::Decided(slot, command) => {
@@ -278,9 +278,7 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
                     Some(Word::Parcel(parcel)) => {
                         inputs.extend(self.on_parcel(from, parcel, outputs)?);
                     }
-                    Some(Word::Post(request)) => {
-                        inputs.extend(self.admit_request(request, outputs));
-                    }
+                    Some(Word::Post(request)) => posted.push(request),
                     None => (),
                 },
                 Notice::Moved(peer, address) => outputs.push(Output::Moved(peer, address)),
@@ -296,6 +294,10 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         let passed = self.executor.take_checkpoints();
         self.replica.note_applied(self.executor.applied(), passed);
         inputs.extend(self.tend_leases());
+        // Only now is it known whether it was applied meanwhile.
+        for request in posted {
+            inputs.extend(self.admit_request(request, outputs));
+        }
         Ok(inputs)
     }
 
