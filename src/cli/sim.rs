@@ -221,10 +221,11 @@ fn summary(findings: &Findings, seconds: f64) -> String {
     let (total, sum) = (findings.total, findings.total.sum);
     format!(
         "{} runs in {seconds:.1} s ({:.0}/s), {} events, {:.1} simulated hours; {} decided, {} \
-         answered, {} reads; {} crashes, {} disks refused, {} mended, {} stores replaced, {} came \
-         to vote, {} rolled back and found out, {} clusters lost for good, {} trims, {} snapshots \
-         installed, {} entries fetched for them and {} regained after a crash, {} gone astray and \
-         stopped, {} histories not searched; trace {:016x}",
+         answered, {} reads; {} locks granted, {} deadlocks refused, {} sessions ended; {} \
+         crashes, {} disks refused, {} mended, {} stores replaced, {} came to vote, {} rolled back \
+         and found out, {} clusters lost for good, {} trims, {} snapshots installed, {} entries \
+         fetched for them and {} regained after a crash, {} gone astray and stopped, {} histories \
+         not searched; trace {:016x}",
         total.runs,
         total.runs as f64 / seconds,
         sum.events,
@@ -232,6 +233,9 @@ fn summary(findings: &Findings, seconds: f64) -> String {
         sum.decided,
         sum.answered,
         sum.reads,
+        sum.grants,
+        sum.deadlocks,
+        sum.ended,
         sum.crashes,
         sum.refused,
         sum.mended,
@@ -259,6 +263,9 @@ fn as_json(findings: &Findings, seconds: f64) -> String {
         "decided": sum.decided,
         "answered": sum.answered,
         "reads": sum.reads,
+        "grants": sum.grants,
+        "deadlocks": sum.deadlocks,
+        "ended": sum.ended,
         "crashes": sum.crashes,
         "refused": sum.refused,
         "mended": sum.mended,

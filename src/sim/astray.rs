@@ -15,6 +15,7 @@ use super::checks::{Checks, demand};
 use super::disk::DiskError;
 use super::machine::Running;
 use super::room::Room;
+use super::tenants::News;
 use super::weather::Weather;
 use super::world::World;
 use crate::node::{self, Event, Output};
@@ -32,6 +33,8 @@ pub(super) struct Astray {
     share: f64,
     quorum: usize,
     truth: Executor<Room>,
+    /// What it led to since somebody last asked, if anybody will.
+    news: Option<Vec<News>>,
     /// What the log leads to, by the slots that are applied; and at checkpoints, for the others.
     states: BTreeMap<Slot, u64>,
     checkpoints: BTreeMap<Slot, u64>,
@@ -72,6 +75,7 @@ impl Astray {
             quorum: usize::from(weather.members) / 2 + 1,
             states: [(Slot(0), hash(&truth))].into(),
             truth,
+            news: (weather.tenancy.holders > 0).then(Vec::new),
             checkpoints: BTreeMap::new(),
             looked: BTreeMap::new(),
             wrong: BTreeSet::new(),
@@ -151,11 +155,25 @@ impl Astray {
             if slot != self.truth.applied() {
                 return;
             }
-            self.truth.apply(slot, command);
+            let applied = self.truth.apply(slot, command);
+            if let Some(news) = &mut self.news {
+                news.push(News { slot, command: command.clone(), applied });
+            }
             self.states.insert(slot.next(), hash(&self.truth));
         }
         let passed = self.truth.take_checkpoints();
         self.checkpoints.extend(passed.into_iter().map(|digest| (digest.slot, digest.hash)));
+    }
+
+    /// What the slots led to that were decided since this was last asked.
+    pub(super) fn news(&mut self, checks: &Checks) -> Vec<News> {
+        self.learn(checks);
+        self.news.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// What the log leads to.
+    pub(super) fn truth(&self) -> &Executor<Room> {
+        &self.truth
     }
 
     /// Before a turn: what the node is about to be told.

@@ -12,6 +12,9 @@ use crate::rsm::Archive;
 /// How many election timeouts the cluster has to recover in, once the faults stop.
 const PATIENCE_ELECTIONS: u64 = 40;
 
+/// Times to live in which what a holder waits for comes about.
+const LIVES: u64 = 3;
+
 /// A snapshot has fewer chunks, however small they are.
 const SNAPSHOT_CHUNKS: u64 = 256;
 
@@ -32,6 +35,7 @@ impl World {
         self.faults = false;
         self.net.heal(self.weather.election_ticks);
         self.kept.stop();
+        self.calm_holders();
         if !self.weather.load.skip_slots.is_empty() {
             // The first view leaves its holes until its primary ends.
             self.crash(NodeId(0), "the first view ends");
@@ -56,7 +60,10 @@ impl World {
         }
         // What is lost with a reset is asked for again after a while: clients by their turns.
         let turns = self.weather.load.request_ticks * 2 * 64;
-        let patience = self.weather.election_ticks * PATIENCE_ELECTIONS + turns;
+        // Who is dead is ended after its time to live, and then others can go on.
+        let tenancy = &self.weather.tenancy;
+        let lives = tenancy.ttl_ticks_max * LIVES * u64::from(tenancy.holders);
+        let patience = self.weather.election_ticks * PATIENCE_ELECTIONS + turns + lives;
         let mut end = self.now + patience;
         // A transfer takes a round trip and a tick for each chunk, which may hold one entry only.
         let chunks = self.checks.decided() + SNAPSHOT_CHUNKS;
@@ -70,6 +77,10 @@ impl World {
             }
             if self.is_transferring() {
                 end = end.max(last.min(self.now + patience));
+            }
+            if self.now >= end && self.hangs_on_one_astray() {
+                self.report.lost = true;
+                return;
             }
             assert!(
                 self.now < end,
@@ -119,6 +130,7 @@ impl World {
         let digest = self.right_nodes().next().map(|node| node.executor().digest());
         let Some(digest) = digest else { return false };
         self.clients.iter().all(super::client::Client::is_done)
+            && self.is_vacant()
             && nodes.all(|machine| {
                 machine.node.as_ref().is_some_and(|node| match self.astray.is_wrong(machine.id) {
                     true => node.replica().is_behind() || !self.astray.shows(node),
@@ -144,6 +156,15 @@ impl World {
         node.transfer().is_some_and(|transfer| self.astray.is_wrong(transfer.from))
     }
 
+    /// Whether too few are left to decide anything without those who are to get the snapshot of a
+    /// node that has gone astray.
+    fn hangs_on_one_astray(&self) -> bool {
+        let nodes = self.machines.iter().filter_map(|machine| machine.node.as_ref());
+        let goes_on =
+            |node: &&Running| node.replica().may_vote() && !self.waits_for_one_astray(node);
+        nodes.filter(goes_on).count() < self.stores.quorum()
+    }
+
     /// Who waits for whom, for a person.
     fn standing(&self) -> String {
         let mut lines = Vec::new();
@@ -162,6 +183,7 @@ impl World {
                 (None, None) => format!("{} is not running", machine.id),
             });
         }
+        lines.extend(self.tenants_standing());
         lines.join("\n")
     }
 
@@ -173,6 +195,7 @@ impl World {
     pub(super) fn judge(mut self) -> Report {
         if !self.report.lost {
             self.archives_are_equal();
+            self.locks_are_as_told();
         }
         self.tell_decided();
         if let Err(contradiction) = self.history.check_witness(Seen::default()) {
@@ -190,6 +213,9 @@ impl World {
         self.report.installs = self.checks.installs;
         self.report.rejoined = self.checks.rejoined;
         self.report.answered = self.clients.iter().map(super::client::Client::heard).sum();
+        self.report.grants = self.tenants.grants;
+        self.report.ended = self.tenants.ends;
+        self.report.deadlocks = self.tenants.deadlocks;
         self.report.trace = self.trace.hash();
         self.report
     }

@@ -106,6 +106,7 @@ impl World {
             Fault::Jump => {
                 let ticks = self.rng.u64(0..self.weather.election_ticks * 10);
                 self.note(node, "clock jumps", || format!("by {ticks}"));
+                self.leapt += ticks;
                 self.machine(node).jump(ticks);
             }
             Fault::Stop => {
@@ -155,8 +156,13 @@ impl World {
         self.plan(later, Happening::Lure(leader));
     }
 
-    /// Half of the clients turn to this node.
+    /// Half of the clients turn to this node, and half of the holders.
     pub(super) fn lure(&mut self, node: NodeId) {
+        for holder in &mut self.holders {
+            if self.rng.bool() {
+                holder.turn_to(node);
+            }
+        }
         for client in &mut self.clients {
             if self.rng.bool() {
                 client.turn_to(node);

@@ -6,6 +6,10 @@
 //! bounded time everything outstanding must be decided and known to all (`ending`). What clients
 //! saw is judged twice: in the order of the slots ([`witness`]), and without them ([`linear`]).
 //!
+//! In one seed of two there are holders, too (`holder`), whose sessions end when they are silent,
+//! and who take locks in them. What they believe is held against what is decided (`locked`), and
+//! what they are answered against a table that follows from the answers alone (`tenants`).
+//!
 //! Beside the seeds stand two things that leave nothing to chance: [`explore`] takes every
 //! interleaving of a small world, and `graphs` every way in which five nodes can be connected.
 //! `transfers` crashes a node again and again while it gets a snapshot.
@@ -15,6 +19,7 @@
 
 mod astray;
 mod audited;
+mod belief;
 mod brought;
 mod checks;
 mod claims;
@@ -26,10 +31,13 @@ mod faults;
 #[cfg(test)]
 mod graphs;
 pub mod history;
+mod holder;
 mod kept;
 pub mod linear;
+mod locked;
 mod machine;
 mod net;
+mod parties;
 mod queue;
 mod rebirth;
 mod report;
@@ -38,6 +46,8 @@ mod rot;
 mod run;
 mod shelf;
 mod stores;
+mod tenancy;
+mod tenants;
 mod trace;
 #[cfg(test)]
 mod transfers;

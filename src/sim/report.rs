@@ -13,6 +13,12 @@ pub struct Report {
     pub answered: u64,
     /// Reads answered.
     pub reads: u64,
+    /// Locks granted.
+    pub grants: u64,
+    /// Requests for locks refused as they would have waited for themselves.
+    pub deadlocks: u64,
+    /// Sessions ended.
+    pub ended: u64,
     /// Crashes.
     pub crashes: u64,
     /// Nodes that found their disk damaged, and stayed away.

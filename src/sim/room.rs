@@ -1,13 +1,18 @@
-//! The service that runs in the simulator: the real chat room, and a count beside it.
+//! The service that runs in the simulator: the real chat room, and a count beside it; and the real
+//! lock service, for those whose sessions end. Its commands are told by their first byte.
 //!
 //! Each reply, and each read, tells how many messages were said before and a hash over all of them
 //! in their order. So one answer pins down the whole order below it: a checker need not compare
 //! logs to see that two clients were told different stories.
 
+use bytes::Bytes;
+
 use super::history::Model;
+use crate::node::Output;
 use crate::paxos::{ClientId, RequestNumber, Slot};
 use crate::rsm::{Archive, StateMachine, Turn};
 use crate::services::chat::{Chat, Message};
+use crate::services::lock::{Ask, Locks, Word};
 use crate::wire::codec;
 
 /// The room, and what was said in it.
@@ -15,7 +20,14 @@ use crate::wire::codec;
 pub(super) struct Room {
     chat: Chat,
     seen: Seen,
+    locks: Locks,
 }
+
+/// The first byte of commands for the lock service: no message of the room begins so.
+const OF_LOCKS: u8 = 0xFF;
+
+/// Sessions of tenants have ids from here on, so many for each: those of clients are small.
+const TENANT: u128 = 1 << 32;
 
 /// What a reply or a read tells.
 #[derive(
@@ -46,6 +58,45 @@ pub(super) fn message(client: ClientId, number: RequestNumber) -> Vec<u8> {
     Message { sender, text }.encode().to_vec()
 }
 
+/// The command that asks the lock service for this.
+pub(super) fn of_locks(ask: &Ask) -> Bytes {
+    Bytes::from([[OF_LOCKS].as_slice(), &ask.encode()].concat())
+}
+
+/// What a command asks of the lock service, if it does.
+pub(super) fn as_of_locks(command: &[u8]) -> Option<Ask> {
+    let (&first, ask) = command.split_first()?;
+    if first == OF_LOCKS { Ask::decode(ask) } else { None }
+}
+
+/// A holder's session, of so many that it has begun.
+pub(super) fn tenant(holder: usize, begun: u64) -> ClientId {
+    ClientId(TENANT * (holder as u128 + 1) + u128::from(begun))
+}
+
+/// The holder whose session this is, if it is one's.
+pub(super) fn holder(session: ClientId) -> Option<usize> {
+    ((session.0 / TENANT) as usize).checked_sub(1)
+}
+
+/// Whose session this concerns; `None` for questions, which have an id.
+pub(super) fn whose(output: &Output) -> Option<ClientId> {
+    match output {
+        Output::Queued(client, _)
+        | Output::Rejected(client, _, _)
+        | Output::Ended(client)
+        | Output::Alive { client, .. }
+        | Output::Notice { client, .. }
+        | Output::Reply { client, .. } => Some(*client),
+        Output::Answer { .. }
+        | Output::Left { .. }
+        | Output::Draft(_)
+        | Output::Moved(..)
+        | Output::Rejoined
+        | Output::Differs(_) => None,
+    }
+}
+
 impl Seen {
     /// One more message.
     pub(super) fn then(self, at: Option<Slot>, command: &[u8]) -> Seen {
@@ -65,21 +116,33 @@ impl Seen {
 
 impl StateMachine for Room {
     fn apply(&mut self, turn: &mut Turn<'_>, command: &[u8]) -> Vec<u8> {
+        if let Some((&OF_LOCKS, ask)) = command.split_first() {
+            return self.locks.apply(turn, ask);
+        }
         self.chat.apply(turn, command);
         self.seen = self.seen.then(Some(turn.at), command);
         codec::encode(&self.seen)
     }
 
-    fn query(&self, _query: &[u8], _archive: &Archive) -> Vec<u8> {
-        codec::encode(&self.seen)
+    fn end(&mut self, turn: &mut Turn<'_>) {
+        self.locks.end(turn);
+    }
+
+    fn query(&self, query: &[u8], archive: &Archive) -> Vec<u8> {
+        match query {
+            [] => codec::encode(&self.seen),
+            question => self.locks.query(question, archive),
+        }
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        codec::encode(&self.seen)
+        codec::encode(&(self.seen, self.locks.snapshot()))
     }
 
     fn restore(&mut self, snapshot: &[u8]) {
-        self.seen = Seen::decode(snapshot).unwrap_or_default();
+        let (seen, locks): (Seen, Vec<u8>) = codec::decode(snapshot).unwrap_or_default();
+        self.seen = seen;
+        self.locks.restore(&locks);
     }
 }
 

@@ -80,6 +80,9 @@ impl Total {
         sum.decided += more.decided;
         sum.answered += more.answered;
         sum.reads += more.reads;
+        sum.grants += more.grants;
+        sum.deadlocks += more.deadlocks;
+        sum.ended += more.ended;
         sum.crashes += more.crashes;
         sum.refused += more.refused;
         sum.mended += more.mended;

@@ -10,6 +10,7 @@
 use fastrand::Rng;
 
 use super::linear;
+pub use super::tenancy::Tenancy;
 
 /// Sizes and intensities.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +23,8 @@ pub struct Weather {
     pub storm_ticks: u64,
     /// Who asks for what.
     pub load: Load,
+    /// Who holds something, and for how long.
+    pub tenancy: Tenancy,
     /// What happens to messages.
     pub network: Network,
     /// What happens to processes and their clocks.
@@ -167,6 +170,7 @@ impl Weather {
             election_ticks,
             storm_ticks: election_ticks * STORM_ELECTIONS * storms,
             load: Load::draw(rng, election_ticks),
+            tenancy: Tenancy::NONE,
             network: Network::draw(rng, election_ticks),
             process: Process { flips: flips(other), ..Process::draw(rng, election_ticks) },
             disk: Disk::draw(rng, election_ticks),
@@ -177,6 +181,7 @@ impl Weather {
         };
         // Drawn last: seeds that found something keep the weather in which they did.
         weather.disk.flips = share(rng, 0.3);
+        weather.tenancy = Tenancy::draw(seed, &weather);
         weather
     }
 
@@ -197,6 +202,7 @@ impl Weather {
                 skip_ticks: 0,
                 skip_slots: Vec::new(),
             },
+            tenancy: Tenancy::NONE,
             network: Network {
                 delay_ticks: 1 + election_ticks / 16,
                 loss: 0.0,
@@ -244,7 +250,7 @@ impl Weather {
 }
 
 /// A share up to `most`, over two orders of magnitude, or none: one time in two.
-fn share(rng: &mut Rng, most: f64) -> f64 {
+pub(super) fn share(rng: &mut Rng, most: f64) -> f64 {
     if rng.bool() { 0.0 } else { most * 10f64.powf(-2.0 * rng.f64()) }
 }
 
@@ -255,7 +261,7 @@ fn mean(rng: &mut Rng, scale: u64) -> u64 {
 }
 
 /// A length of up to so many ticks, over two orders of magnitude.
-fn length(rng: &mut Rng, most: u64) -> u64 {
+pub(super) fn length(rng: &mut Rng, most: u64) -> u64 {
     1 + (most as f64 * 10f64.powf(-2.0 * rng.f64())) as u64
 }
 

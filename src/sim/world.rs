@@ -2,13 +2,14 @@
 
 use fastrand::Rng;
 
-use super::astray::{self, Astray};
+use super::astray::Astray;
 use super::brought::Brought;
 use super::checks::Checks;
 use super::client::Client;
 use super::disk::Disk;
 use super::faults::Fault;
 use super::history::History;
+use super::holder::Holder;
 use super::kept::Kept;
 use super::machine::{Machine, TRUE_RATE};
 use super::net::Net;
@@ -17,6 +18,7 @@ use super::report::Report;
 use super::room::Seen;
 use super::shelf::SimShelf;
 use super::stores::{Ghost, Stores};
+use super::tenants::Tenants;
 use super::trace::{self, Ears, Line, Trace};
 use super::weather::Weather;
 use crate::node::{self, Event, Output};
@@ -27,12 +29,16 @@ pub(super) struct World {
     pub(super) weather: Weather,
     pub(super) rng: Rng,
     pub(super) now: u64,
+    /// How far clocks of nodes have jumped ahead, all told.
+    pub(super) leapt: u64,
     queue: Queue,
     pub(super) disks: Vec<Disk>,
     pub(super) machines: Vec<Machine>,
     pub(super) stores: Stores,
     pub(super) ghosts: Vec<Ghost>,
     pub(super) clients: Vec<Client>,
+    pub(super) holders: Vec<Holder>,
+    pub(super) tenants: Tenants,
     pub(super) net: Net,
     pub(super) kept: Kept,
     pub(super) history: History<Seen>,
@@ -89,10 +95,13 @@ impl World {
             disks,
             machines,
             clients: (0..clients).map(|id| Client::new(ClientId(id.into()))).collect(),
+            holders: Vec::new(),
+            tenants: Tenants::default(),
             net: Net::new(members, weather.election_ticks, weather.network.clone()),
             kept: Kept::new(weather.network.kept),
             rng: Rng::with_seed(seed ^ 0xC0FFEE),
             now: 0,
+            leapt: 0,
             queue: Queue::default(),
             history: History::new(),
             checks: Checks::new(members.into()),
@@ -113,6 +122,7 @@ impl World {
             world.plan(1 + late, Happening::Turn(client));
         }
         Fault::ALL.into_iter().for_each(|fault| world.plan_fault(fault));
+        world.let_in();
         world
     }
 
@@ -140,8 +150,8 @@ impl World {
         match happening {
             Happening::Deliver(envelope) => self.arrive(envelope.to, Event::Message(*envelope)),
             Happening::Ask(node, event) => self.arrive(node, *event),
-            Happening::Answer(client, output) => self.answered(client, &output),
-            Happening::Misled(client, output) => self.clients[client].on_misled(&output),
+            Happening::Answer(party, output) => self.answered(party, *output),
+            Happening::Misled(party, output) => self.misled(party, &output),
             Happening::Tick(node) => self.tick(node),
             Happening::Wake(node) => self.wake(node),
             Happening::Keep(node) => {
@@ -152,7 +162,7 @@ impl World {
             }
             Happening::Restart(node) => self.restart(node),
             Happening::End(node) => self.crash(node, "right after a question"),
-            Happening::Turn(client) => self.turn(client),
+            Happening::Turn(party) => self.turn(party),
             Happening::Lure(node) => self.lure(node),
             Happening::Haunt => self.haunt(),
             Happening::Fault(fault) => {
@@ -254,6 +264,7 @@ impl World {
                         self.checks.answers(node, *id, applied);
                     }
                 }
+                self.judge_beliefs();
                 self.reply(node, busy, outputs);
                 None
             }
@@ -294,76 +305,6 @@ impl World {
             let copy = codec::decode(&bytes).expect("what was encoded can be decoded");
             self.plan(at - self.now, Happening::Deliver(Box::new(copy)));
         }
-    }
-
-    fn reply(&mut self, node: NodeId, busy: u64, outputs: Vec<Output>) {
-        for output in outputs {
-            if let Output::Draft(draft) = output {
-                let takes = 1 + self.rng.u64(0..self.weather.election_ticks);
-                self.machine(node).drafts.push_back(draft);
-                self.plan(busy + takes, Happening::Keep(node));
-                continue;
-            }
-            let client = match &output {
-                Output::Queued(client, _)
-                | Output::Rejected(client, _, _)
-                | Output::Ended(client)
-                | Output::Alive { client, .. }
-                | Output::Notice { client, .. }
-                | Output::Reply { client, .. } => client.0 as usize,
-                Output::Answer { id, .. } | Output::Left { id, .. } => {
-                    (*id as usize) % self.clients.len()
-                }
-                Output::Draft(_) | Output::Moved(..) | Output::Rejoined | Output::Differs(_) => {
-                    continue;
-                }
-            };
-            if let Some(delay) = self.net.client_delay(&mut self.rng)
-                && client < self.clients.len()
-            {
-                let output = Box::new(output);
-                let is_told = !self.astray.is_wrong(node) || !astray::tells_a_state(&output);
-                let answer = if is_told { Happening::Answer } else { Happening::Misled };
-                self.plan(busy + delay, answer(client, output));
-            }
-        }
-    }
-
-    fn answered(&mut self, client: usize, output: &Output) {
-        self.report.reads += u64::from(matches!(output, Output::Answer { result: Ok(_), .. }));
-        self.clients[client].on_output(output, self.now, &mut self.history);
-    }
-
-    fn turn(&mut self, index: usize) {
-        let load = &self.weather.load;
-        let wait = 1 + self.rng.u64(0..load.request_ticks * 2);
-        let (in_flight, reads) = (load.in_flight, load.reads);
-        let (turns, asks) = (self.rng.u8(0..8) == 0, self.rng.f64() < reads);
-        let (members, now, count) = (self.weather.members, self.now, self.clients.len() as u64);
-        let id = self.report.events * count + index as u64;
-        let (client, history) = (&mut self.clients[index], &mut self.history);
-        if turns {
-            client.turn(members, &mut self.rng);
-        }
-        let mut events = Vec::new();
-        if self.faults {
-            client.issue(in_flight, now, history);
-            events.extend(asks.then(|| client.read(id, now, history)).flatten());
-        }
-        let target = client.target;
-        events.extend(client.unanswered().map(Event::Request));
-        // In one piece, as over a connection, or each by itself: then some overtake others.
-        let is_scattered = self.rng.u8(0..4) == 0;
-        let mut delay = self.net.client_delay(&mut self.rng);
-        for event in events {
-            if is_scattered {
-                delay = self.net.client_delay(&mut self.rng);
-            }
-            if let Some(delay) = delay {
-                self.plan(delay, Happening::Ask(target, Box::new(event)));
-            }
-        }
-        self.plan(wait, Happening::Turn(index));
     }
 
     fn note_event(&mut self, node: NodeId, event: &Event) {
