@@ -135,11 +135,12 @@ impl Mouth {
                 CatchUp { first: slot, commands, decided, trimmed }.into()
             }
             13 => Pledged { incarnation, pledges, others: vec![(ME, incarnation, pledges)] }.into(),
-            14 => Recall { incarnation, address: None }.into(),
+            14 => Recall { incarnation, life: round, address: None }.into(),
             15 => {
                 // More than this node holds would end it, rightly.
                 let of = self.incarnation();
-                Recollection { of, pledges: self.rng.u64(0..2), seal }.into()
+                let (life, pledges) = (u64::from(ME.0), self.rng.u64(0..2));
+                Recollection { of, life, pledges, seal }.into()
             }
             16 => Rejoin { incarnation, address: Some(bytes::Bytes::from_static(b"there")) }.into(),
             17 => {
@@ -178,7 +179,8 @@ impl Mouth {
                 Some(CatchUp { first, commands, decided, trimmed }.into())
             }
             Message::Recall(m) => {
-                Some(Recollection { of: m.incarnation, pledges: self.rng.u64(0..2), seal }.into())
+                let (of, life, pledges) = (m.incarnation, m.life, self.rng.u64(0..2));
+                Some(Recollection { of, life, pledges, seal }.into())
             }
             Message::Rejoin(m) => {
                 let (to, mark, accepted) = (m.incarnation, self.slot(), self.pvalues(from));

@@ -21,7 +21,7 @@ pub struct Config {
     pub timing: Timing,
     /// Bounds.
     pub limits: Limits,
-    /// Seeds the jitter.
+    /// Seeds the jitter, and tells this life of the node from others.
     pub seed: u64,
     /// Whether this node asks, when it starts, what the others remember of its store, and remembers
     /// theirs. Where no disk ever loses what it acknowledged there is nothing to ask.

@@ -241,6 +241,8 @@ pub struct Pledged {
 pub struct Recall {
     /// The store.
     pub incarnation: Incarnation,
+    /// Tells this life of the node from those before: their answers are none to this question.
+    pub life: u64,
     /// Where its node is to be found, if not where the cluster was told.
     pub address: Option<Bytes>,
 }
@@ -250,6 +252,8 @@ pub struct Recall {
 pub struct Recollection {
     /// The store that was asked for.
     pub of: Incarnation,
+    /// In which life.
+    pub life: u64,
     /// How many pledges it has told of.
     pub pledges: u64,
     /// Whose word it is; its table tells of a newer store of the asker, if there is one.

@@ -118,8 +118,8 @@ fn messages(album: &mut Album) {
         CatchUp { first: Slot(9), commands, decided, trimmed: Slot(2) }.into(),
         Transfer { body: Bytes::from_static(b"of nodes") }.into(),
         Pledged { incarnation: STORE, pledges, others: vec![(NODE, STORE, 32)] }.into(),
-        Recall { incarnation: STORE, address: None }.into(),
-        Recollection { of: STORE, pledges, seal: seal() }.into(),
+        Recall { incarnation: STORE, life: 13, address: None }.into(),
+        Recollection { of: STORE, life: 13, pledges, seal: seal() }.into(),
         Rejoin { incarnation: STORE, address: Some(Bytes::from_static(b"there:1")) }.into(),
         testimony.into(),
     ];
