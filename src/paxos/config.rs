@@ -131,6 +131,18 @@ impl Config {
         usize::from(self.members) / 2 + 1
     }
 
+    /// How many members run a state machine: all but the witnesses.
+    #[must_use]
+    pub fn replicas(&self) -> usize {
+        self.nodes().filter(|node| !self.witnesses.contains(node)).count()
+    }
+
+    /// How many of these are a majority of them.
+    #[must_use]
+    pub fn majority_of_replicas(&self) -> usize {
+        self.replicas() / 2 + 1
+    }
+
     /// All members, this node included.
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
         (0..self.members).map(NodeId)
