@@ -223,8 +223,8 @@ fn summary(findings: &Findings, seconds: f64) -> String {
         "{} runs in {seconds:.1} s ({:.0}/s), {} events, {:.1} simulated hours; {} decided, {} \
          answered, {} reads; {} crashes, {} disks refused, {} mended, {} stores replaced, {} came \
          to vote, {} rolled back and found out, {} clusters lost for good, {} trims, {} snapshots \
-         installed, {} entries fetched for them and {} regained after a crash, {} gone astray and \
-         stopped, {} histories not searched; trace {:016x}",
+         installed, {} copied by witnesses, {} entries fetched for them and {} regained after a \
+         crash, {} gone astray and stopped, {} histories not searched; trace {:016x}",
         total.runs,
         total.runs as f64 / seconds,
         sum.events,
@@ -241,6 +241,7 @@ fn summary(findings: &Findings, seconds: f64) -> String {
         total.lost,
         sum.trims,
         sum.installs,
+        sum.copies,
         sum.fetched,
         sum.regained,
         sum.stopped,
@@ -267,6 +268,7 @@ fn as_json(findings: &Findings, seconds: f64) -> String {
         "found_out": sum.found_out,
         "trims": sum.trims,
         "installs": sum.installs,
+        "copies": sum.copies,
         "stopped": sum.stopped,
         "fetched": sum.fetched,
         "regained": sum.regained,

@@ -108,7 +108,7 @@ impl Mouth {
         let (round, promised) = (self.number(), Some(self.ballot(from)));
         let (decided, incarnation, yes) = (self.slot(), self.incarnation(), self.rng.bool());
         let (pledges, seal) = (self.number(), self.seal());
-        match self.rng.u8(0..19) {
+        match self.rng.u8(0..20) {
             0 => Prepare { ballot, pledges }.into(),
             1 => {
                 let (mark, accepted_in, accepted) = (slot, promised, self.pvalues(from));
@@ -148,6 +148,7 @@ impl Mouth {
                 let (to, mark) = (self.incarnation(), slot);
                 Testimony { to, promised, mark, chain, accepted, remembered, pledges, seal }.into()
             }
+            18 => Holds { below: slot, seal }.into(),
             _ => Transfer { body: bytes::Bytes::from_static(b"anything") }.into(),
         }
     }
@@ -194,6 +195,7 @@ impl Mouth {
             | Message::Pledged(_)
             | Message::Recollection(_)
             | Message::Testimony(_)
+            | Message::Holds(_)
             | Message::Preempted(_)
             | Message::Accepted(_)
             | Message::Resend(_)

@@ -15,7 +15,7 @@ pub struct Config {
     pub incarnation: Incarnation,
     /// How many members the cluster has: nodes `0..members`.
     pub members: u16,
-    /// Members that vote but never lead.
+    /// Members that vote but never lead, and run no state machine.
     pub witnesses: BTreeSet<NodeId>,
     /// Timeouts.
     pub timing: Timing,

@@ -292,6 +292,16 @@ pub struct Testimony {
     pub seal: Seal,
 }
 
+/// "A snapshot of everything below this slot, and the archive up to there, are durable here": on
+/// such words a witness trims.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holds {
+    /// The slot.
+    pub below: Slot,
+    /// Whose word it is.
+    pub seal: Seal,
+}
+
 macro_rules! messages {
     ($($name:ident),* $(,)?) => {
         /// Everything that one node can say to another. Variants are only ever added at the end.
@@ -317,7 +327,7 @@ macro_rules! messages {
 messages! {
     Prepare, Promise, Preempted, Accept, Accepted, Resend, Decide, Heartbeat, Echo, Canvass,
     CanvassAnswer, CatchUpAsk, CatchUp, Transfer, Pledged, Recall, Recollection, Rejoin,
-    Testimony,
+    Testimony, Holds,
 }
 
 impl Run {

@@ -8,7 +8,8 @@
 //!
 //! Beside the seeds stand two things that leave nothing to chance: [`explore`] takes every
 //! interleaving of a small world, and `graphs` every way in which five nodes can be connected.
-//! `transfers` crashes a node again and again while it gets a snapshot.
+//! `transfers` crashes a node again and again while it gets a snapshot, `pressed` takes one replica
+//! after the other from a witness that has to let go of its log.
 //!
 //! **Architecture invariant:** no clock, no thread, no disk, no socket, no hash map; the same seed
 //! is the same run, for ever.
@@ -26,10 +27,13 @@ mod faults;
 #[cfg(test)]
 mod graphs;
 pub mod history;
+mod holdings;
 mod kept;
 pub mod linear;
 mod machine;
 mod net;
+#[cfg(test)]
+mod pressed;
 mod queue;
 mod rebirth;
 mod report;
