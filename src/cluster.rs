@@ -12,7 +12,7 @@
 //! [[node]]
 //! id = 1
 //! address = "host-b:7000"
-//! witness = true              # optional: votes, but never leads
+//! witness = true              # optional: votes and logs, never leads, applies nothing
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};

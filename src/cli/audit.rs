@@ -17,6 +17,7 @@ use crate::audit::{self, Acknowledged, Book, Failed, Ledger, Proof, Refuted};
 use crate::cluster::{Cluster, Service};
 use crate::node::{self, Pace, Storage};
 use crate::paxos::NodeId;
+use crate::rsm::{Executor, Shelf};
 use crate::services::hosted::Hosted;
 use crate::shelf::DiskShelf;
 use crate::wal::{self, Store};
@@ -32,8 +33,8 @@ use report::Row;
 /// brought up to the log.
 ///
 /// What a trimmed log or an absent store may have held is counted, with the reason, and not
-/// refuted. How many members there are is the cluster's to say; without one, they are those that
-/// the stores have heard of.
+/// refuted. How many members there are, and which of them are witnesses, is the cluster's to say;
+/// without one, they are those that the stores have heard of.
 ///
 /// Prints a table of the stores, and for each invariant (A1 to R4 are those of "Paxos Made
 /// Moderately Complex") how far it was proved. Exit status 0 if all hold; 65 if one is refuted,
@@ -118,7 +119,7 @@ fn audit(
     acknowledged: Vec<Acknowledged>,
     rows: &mut Vec<Row>,
 ) -> Result<Proof, Ended> {
-    let named = members(args, opened)?;
+    let named = named(args, opened)?;
     let mut ledgers = Vec::new();
     for Opened { name, storage } in opened {
         let identity = storage.wal.identity();
@@ -134,13 +135,19 @@ fn audit(
         let snapshots = beside.snapshots.clone();
         let machine = Hosted::of(Service::of_identity(&storage.wal.identity().cluster));
         let is_whole = machine.archives_commands();
-        let executor = node::replay::<_, wal::Error>(ledger.state(), beside, machine)?;
-        row.note(&executor);
-        let (applied, digest) = (executor.applied(), executor.digest());
-        let archive = &storage.shelf;
+        let is_witness = named.as_ref().is_some_and(|it| it.witnesses().contains(&ledger.node()));
+        let digest = match is_witness {
+            true => node::copied(ledger.state(), beside),
+            false => node::replay(ledger.state(), beside, machine)
+                .map(|executor: Executor<Hosted>| executor.digest()),
+        };
+        let digest = digest.map_err(|error| unreadable(error, named.as_ref(), ledger.name()))?;
+        row.note(digest, storage.shelf.extent());
+        let (archive, applied) = (&storage.shelf, digest.slot);
         books.push(Book { ledger, archive, is_whole, applied, digest, snapshots });
     }
-    match audit::compare(named.unwrap_or(heard), &books, acknowledged) {
+    let members = named.map_or(heard, |cluster| cluster.members());
+    match audit::compare(members, &books, acknowledged) {
         Ok(proof) => Ok(proof),
         Err(Failed::Refuted(refuted)) => Err(Ended::Refuted(refuted)),
         Err(Failed::Shelf(error)) => Err(node::Error::<wal::Error>::Shelf(Arc::new(error)).into()),
@@ -150,9 +157,23 @@ fn audit(
     }
 }
 
-/// How many members the cluster has, if one is given. All stores must be of one cluster, and each
-/// of another member.
-fn members(args: &AuditArgs, opened: &[Opened]) -> Result<Option<u16>, Failure> {
+/// Why a store tells of no state. A witness has none; which members are witnesses the cluster file
+/// alone knows.
+fn unreadable(error: node::Error<wal::Error>, named: Option<&Cluster>, store: &str) -> Failure {
+    if let node::Error::NoSnapshot(begin) = error
+        && named.is_none()
+    {
+        let line = format!(
+            "{store}: its log begins at slot {begin}, and no snapshot reaches up to there. If it \
+             is a witness', give the cluster file as well; if not, the store is damaged"
+        );
+        return Failure::new(Status::Config, line);
+    }
+    error.into()
+}
+
+/// The cluster, if one is given. All stores must be of one cluster, and each of another member.
+fn named(args: &AuditArgs, opened: &[Opened]) -> Result<Option<Cluster>, Failure> {
     let cluster = args.cluster.is_given().then(|| args.cluster.cluster()).transpose()?;
     let config = |line: String| Err(Failure::new(Status::Config, line));
     let mut nodes: BTreeSet<NodeId> = BTreeSet::new();
@@ -173,7 +194,7 @@ fn members(args: &AuditArgs, opened: &[Opened]) -> Result<Option<u16>, Failure> 
             return config(format!("{name}: another store of node {} is given as well", node.0));
         }
     }
-    Ok(cluster.map(|cluster| cluster.members()))
+    Ok(cluster)
 }
 
 impl Opened {

@@ -46,8 +46,13 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
     let state = storage.wal.load()?;
     // What was decided, as far as this disk can tell: below its mark.
     let beside = storage.found::<wal::Error>(Pace::NEVER)?;
-    let machine = Hosted::of(Service::of_identity(&storage.wal.identity().cluster));
-    let executor = node::replay::<_, wal::Error>(&state, beside, machine)?;
+    let machine = || Hosted::of(Service::of_identity(&storage.wal.identity().cluster));
+    let (executor, has_state) = match node::replay::<_, wal::Error>(&state, beside, machine()) {
+        Ok(executor) => (executor, true),
+        // A witness has none; where others should have one, the node says so when it starts.
+        Err(node::Error::NoSnapshot(_)) => (Executor::new(machine()), false),
+        Err(error) => return Err(error.into()),
+    };
     let store = &storage.wal;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let printed = if args.held {
@@ -57,7 +62,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
     } else if args.json {
         print_json(&mut out, store, &state, &executor)
     } else {
-        print_text(&mut out, store, &state, &executor)
+        print_text(&mut out, store, &state, (&executor, has_state))
     };
     printed.and_then(|()| out.flush()).map_err(|error| Failure::system(&error))
 }
@@ -159,7 +164,7 @@ fn print_text(
     out: &mut impl Write,
     store: &Store,
     state: &AcceptorState,
-    executor: &Executor<Hosted>,
+    (executor, has_state): (&Executor<Hosted>, bool),
 ) -> io::Result<()> {
     let (identity, recovery) = (store.identity(), store.recovery());
     let decided = decided(executor, state);
@@ -171,8 +176,13 @@ fn print_text(
     }
     writeln!(out, "promised   {promised}")?;
     writeln!(out, "decided    every slot below {decided}")?;
-    writeln!(out, "lines      {}", executor.archive().extent().entries)?;
-    writeln!(out, "state      {:016x}", executor.digest().hash)?;
+    if has_state {
+        writeln!(out, "lines      {}", executor.archive().extent().entries)?;
+        writeln!(out, "state      {:016x}", executor.digest().hash)?;
+    } else {
+        let begin = state.trimmed();
+        writeln!(out, "state      none: the log begins at slot {begin}, as a witness' may")?;
+    }
     for (slot, vote) in state.votes(decided) {
         let ballot = vote.ballot.map_or("learnt".to_owned(), |ballot| format!("in {ballot}"));
         writeln!(out, "accepted   slot {slot} {ballot}: {}", describe(&vote.command))?;

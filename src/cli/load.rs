@@ -2,10 +2,10 @@
 //!
 //! What they ask for is that a message be said; or that a lock of their own be theirs, and then
 //! free again. A closed loop: a client has one request on its way, sends the next as soon as the
-//! reply is in, and gives up when a reply takes too long. How much there is to do is either a number
-//! of messages, which the clients share, or a stretch of time. Latency is what a user sees: from
-//! handing the request to the client library to its reply, over every connection and leader in
-//! between.
+//! reply is in, and gives up when a reply takes too long. How much there is to do is either a
+//! number of messages, which the clients share, or a stretch of time. Latency is what a user sees:
+//! from handing the request to the client library to its reply, over every connection and leader
+//! in between.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

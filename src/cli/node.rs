@@ -100,6 +100,11 @@ pub(super) struct RunArgs {
     #[arg(long, env = "INDELIBLE_MARGIN_SLOTS", value_name = "SLOTS")]
     #[arg(default_value_t = Pace::default().margin_slots)]
     margin_slots: u64,
+    /// Only for a witness: with more slots in the log than this, since a replica is away, get a
+    /// copy of another's snapshot and archive. Less than twice the two above, and it always does
+    #[arg(long, env = "INDELIBLE_WITNESS_LOG_SLOTS", value_name = "SLOTS")]
+    #[arg(default_value_t = Pace::default().witness_log_slots)]
+    witness_log_slots: u64,
     /// Obey orders to fail: for test harnesses only
     #[arg(long, env = "INDELIBLE_ALLOW_FAULTS")]
     allow_faults: bool,
@@ -194,6 +199,9 @@ pub(super) fn serve(
     // Each node has a bit of its own, so that no two go astray together.
     let flip = args.corrupt_at.map(|at| Flip { at: Slot(at), bit: (node.0 % 8) as u8 });
     let incarnation = storage.wal.identity().incarnation;
+    if cluster.witnesses().contains(&node) && args.log_file.is_some() {
+        tracing::warn!("a witness executes nothing: its --log-file stays empty");
+    }
     let line_of: server::LineOf = match cluster.service {
         Service::Chat => chat::logged,
         Service::Lock => super::lock::logged,
@@ -211,6 +219,7 @@ pub(super) fn serve(
         pace: Pace {
             snapshot_slots: args.snapshot_slots,
             margin_slots: args.margin_slots,
+            witness_log_slots: args.witness_log_slots,
             ..Pace::default()
         },
     };

@@ -223,9 +223,9 @@ fn summary(findings: &Findings, seconds: f64) -> String {
         "{} runs in {seconds:.1} s ({:.0}/s), {} events, {:.1} simulated hours; {} decided, {} \
          answered, {} reads; {} locks granted, {} deadlocks refused, {} sessions ended; {} \
          crashes, {} disks refused, {} mended, {} stores replaced, {} came to vote, {} rolled back \
-         and found out, {} clusters lost for good, {} trims, {} snapshots installed, {} entries \
-         fetched for them and {} regained after a crash, {} gone astray and stopped, {} histories \
-         not searched; trace {:016x}",
+         and found out, {} clusters lost for good, {} trims, {} snapshots installed, {} copied by \
+         witnesses, {} entries fetched for them and {} regained after a crash, {} gone astray and \
+         stopped, {} histories not searched; trace {:016x}",
         total.runs,
         total.runs as f64 / seconds,
         sum.events,
@@ -245,6 +245,7 @@ fn summary(findings: &Findings, seconds: f64) -> String {
         total.lost,
         sum.trims,
         sum.installs,
+        sum.copies,
         sum.fetched,
         sum.regained,
         sum.stopped,
@@ -274,6 +275,7 @@ fn as_json(findings: &Findings, seconds: f64) -> String {
         "found_out": sum.found_out,
         "trims": sum.trims,
         "installs": sum.installs,
+        "copies": sum.copies,
         "stopped": sum.stopped,
         "fetched": sum.fetched,
         "regained": sum.regained,

@@ -20,9 +20,10 @@ use crate::wire::client::{NodeStatus, Role};
 /// A row a member: what it does, the view it is in with its ballot and its primary (view v has the
 /// primary v mod n), the leader it hears now, how far it has decided and applied, and the slots it
 /// lacks. While nobody is heard the view is the last one. A `learner` does not vote yet: it has
-/// just started, or its store took the place of a lost one. A member that gets a snapshot from
-/// another is told below, with how far it has come. One that is elsewhere than the cluster file has
-/// it is found through the others. Exit status 69 if no majority answered.
+/// just started, or its store took the place of a lost one. A `witness` votes, and applies nothing.
+/// A member that gets a snapshot from another is told below, with how far it has come. One that is
+/// elsewhere than the cluster file has it is found through the others. Exit status 69 if no
+/// majority answered.
 ///
 ///   indelible status --cluster-file room.toml
 ///   indelible status --replicas a:7000,b:7000,c:7000 --json
@@ -98,6 +99,7 @@ fn row(id: String, member: &Member, status: &NodeStatus) -> [String; 11] {
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let ranges = status.holes.iter().map(|(from, to)| format!("{from}..{to}"));
     let holes = ranges.collect::<Vec<_>>().join(" ");
+    let applies = status.role != Role::Witness;
     [
         id,
         member.address.clone(),
@@ -107,9 +109,9 @@ fn row(id: String, member: &Member, status: &NodeStatus) -> [String; 11] {
         or_none(status.ballot.map(|ballot| ballot.to_string())),
         or_none(status.leader.map(|leader| leader.0.to_string())),
         status.decided.to_string(),
-        status.applied.to_string(),
+        or_none(applies.then(|| status.applied.to_string())),
         or_none(Some(holes).filter(|holes| !holes.is_empty())),
-        format!("{:016x}", status.digest.hash),
+        or_none(applies.then(|| format!("{:016x}", status.digest.hash))),
     ]
 }
 
@@ -172,11 +174,12 @@ fn silent(id: String, member: &Member, error: &str) -> [String; 11] {
 fn role(status: &NodeStatus) -> &'static str {
     match status.role {
         // It listens, and has no voice yet.
-        Role::Follower if !status.votes => "learner",
+        Role::Follower | Role::Witness if !status.votes => "learner",
         Role::Follower => "follower",
         Role::Canvassing => "canvassing",
         Role::Campaigning => "campaigning",
         Role::Leader => "leader",
+        Role::Witness => "witness",
     }
 }
 

@@ -28,10 +28,10 @@ use source::{File, Live, Source};
 ///
 /// Tells the length and a hash of each; then `identical`, or `prefix` with how many lines each is
 /// behind, or the first line at which they differ, with both sides. A replica is compared as far as
-/// it had executed when it was asked; one that does not answer is named. An unfinished last line of
-/// a file does not count. A cluster that the environment names is asked, too. Exit status 0 if the
-/// logs are consistent (identical, or prefixes of the longest), 1 if not, 69 if no majority of the
-/// cluster answered.
+/// it had executed when it was asked; one that does not answer is named, a witness is left out: it
+/// executes nothing. An unfinished last line of a file does not count. A cluster that the
+/// environment names is asked, too. Exit status 0 if the logs are consistent (identical, or
+/// prefixes of the longest), 1 if not, 69 if no majority of the cluster answered.
 ///
 ///   indelible verify 0.log 1.log 2.log
 ///   indelible verify --cluster room.toml
@@ -67,7 +67,8 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
     if let Some(cluster) = &cluster {
         let dial = |member| Live::dial(&runtime, member, cluster, *args.timeout);
         let live = runtime.block_on(join_all(cluster.nodes.iter().map(dial)));
-        sources.extend(live.into_iter().map(|live| Source::Live(Box::new(live))));
+        let live = live.into_iter().filter(|live| !live.is_witness());
+        sources.extend(live.map(|live| Source::Live(Box::new(live))));
     }
     let found = compare(&mut sources);
     let text = if args.json { report::json(&found) } else { report::text(&found) };

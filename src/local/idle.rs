@@ -42,7 +42,7 @@ fn judge_led(answers: &[NodeStatus]) -> Verdict {
     let Some(leader) = leader(answers) else { return Verdict::Busy("nobody leads") };
     let follows = |answer: &NodeStatus| {
         let is_elsewhere = match answer.role {
-            Role::Follower => false,
+            Role::Follower | Role::Witness => false,
             Role::Leader => answer.node != leader.node,
             Role::Canvassing | Role::Campaigning => true,
         };
@@ -67,10 +67,14 @@ fn judge_led(answers: &[NodeStatus]) -> Verdict {
 }
 
 fn judge_applied(answers: &[NodeStatus]) -> Verdict {
-    let applied = answers.first().map_or(Slot(0), |answer| answer.applied);
-    let is_settled = |answer: &NodeStatus| answer.decided == applied && answer.applied == applied;
+    let decided = answers.first().map_or(Slot(0), |answer| answer.decided);
+    // A witness applies nothing.
+    let applies = |answer: &NodeStatus| answer.role != Role::Witness;
+    let is_settled = |answer: &NodeStatus| {
+        answer.decided == decided && (answer.applied == decided || !applies(answer))
+    };
     if answers.iter().all(is_settled) {
-        Verdict::Idle(applied)
+        Verdict::Idle(decided)
     } else {
         Verdict::Busy("what is decided is not applied everywhere")
     }

@@ -166,6 +166,16 @@ impl Rig {
         Ok(self.cluster.write(&self.cluster_file())?)
     }
 
+    /// Makes this node a witness, for nodes and clients that are started from now on.
+    ///
+    /// # Errors
+    ///
+    /// If the cluster file cannot be written.
+    pub fn set_witness(&mut self, node: NodeId) -> Result<(), Error> {
+        self.cluster.nodes[usize::from(node.0)].witness = true;
+        Ok(self.cluster.write(&self.cluster_file())?)
+    }
+
     /// Writes into the cluster file where the nodes are, as an operator does by and by: for nodes
     /// and clients that are started from now on.
     ///

@@ -45,23 +45,25 @@ pub struct Pace {
     /// The state is compared with that of the others each time so many slots are applied. The same
     /// on all nodes.
     pub checkpoint_slots: u64,
+    /// A witness whose log holds more slots than this gets a replica's snapshot and archive.
+    pub witness_log_slots: u64,
 }
 
 /// What a node knows of its snapshots.
 #[derive(Clone, Debug)]
 pub(super) struct Keeping {
-    pace: Pace,
+    pub(super) pace: Pace,
     /// What others can have: the newest that is durable.
-    offered: Option<Offered>,
+    pub(super) offered: Option<Offered>,
     /// What is on its way to the disk.
     drafted: Vec<Offered>,
     /// What comes from others.
-    transfer: Option<Transfer>,
+    pub(super) transfer: Option<Transfer>,
     /// What came from others, on its way to the disk; and what was decided meanwhile.
     arrived: Option<Arrived>,
     held: Vec<(Slot, Command)>,
     /// Ticks since the start.
-    now: u64,
+    pub(super) now: u64,
 }
 
 /// Bytes in a chunk, unless told otherwise.
@@ -77,12 +79,18 @@ impl Pace {
         margin_slots: 0,
         chunk_bytes: CHUNK_BYTES,
         checkpoint_slots: CHECKPOINT_SLOTS,
+        witness_log_slots: u64::MAX,
     };
 }
 
 impl Default for Pace {
     fn default() -> Pace {
-        Pace { snapshot_slots: 10_000, margin_slots: 10_000, ..Pace::NEVER }
+        Pace {
+            snapshot_slots: 10_000,
+            margin_slots: 10_000,
+            witness_log_slots: 100_000,
+            ..Pace::NEVER
+        }
     }
 }
 
@@ -109,6 +117,9 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         command: Command,
         outputs: &mut Vec<Output>,
     ) -> Result<(), Arc<ShelfError>> {
+        if self.is_witness() {
+            return self.witness_decided();
+        }
         if self.holds_back() {
             self.keeping.held.push((slot, command));
             return Ok(());
@@ -166,17 +177,22 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         let arrived = &mut self.keeping.arrived;
         if let Some(Arrived { snapshot, .. }) = arrived.take_if(|it| it.snapshot.applied == slot) {
             self.tap.hear(Heard::Installed(snapshot.applied));
-            self.executor.restore(&snapshot);
-            self.replica.note_replaced();
+            if !self.is_witness() {
+                self.executor.restore(&snapshot);
+                self.replica.note_replaced();
+            }
             self.first.push(Input::Install(snapshot.applied));
             let held = std::mem::take(&mut self.keeping.held);
             for (slot, command) in held.into_iter().filter(|(slot, _)| *slot >= snapshot.applied) {
                 self.take_decided(slot, command, outputs)?;
             }
         }
-        if let Some(older) = older {
-            let below = older.slot().0.saturating_sub(self.keeping.pace.margin_slots);
-            self.first.push(Input::Trim(Slot(below)));
+        if let Some(older) = older.map(Kept::slot) {
+            self.first.push(Input::Hold(older));
+            if !self.is_witness() {
+                let below = older.0.saturating_sub(self.keeping.pace.margin_slots);
+                self.first.push(Input::Trim(Slot(below)));
+            }
         }
         Ok(())
     }
@@ -184,8 +200,11 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
     /// Time passed: what a transfer asks for next. First it takes back what there was of it before,
     /// a piece at a time, for each is read and synced.
     pub(super) fn tick_keeping(&mut self, elapsed: u64) -> Result<Option<Input>, Arc<ShelfError>> {
+        self.keeping.now += elapsed;
+        if self.is_witness() {
+            self.tick_witness();
+        }
         let Keeping { now, transfer, arrived, .. } = &mut self.keeping;
-        *now += elapsed;
         let Some(transfer) = transfer.as_mut().filter(|_| arrived.is_none()) else {
             return Ok(None);
         };
@@ -201,13 +220,14 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
 
     /// What is missing here can be had of this peer, as a snapshot only.
     pub(super) fn on_stranded(&mut self, peer: NodeId) {
+        let reached = self.reached();
         let Keeping { now, transfer, arrived, .. } = &mut self.keeping;
         let timing = self.replica.config().timing;
         match transfer {
             _ if arrived.is_some() => (),
             None => {
-                let (applied, archive) = (self.executor.applied(), self.executor.archive());
-                *transfer = Some(Transfer::new(peer, applied, archive.extent(), *now));
+                let own = self.executor.archive().extent();
+                *transfer = Some(Transfer::new(peer, reached, own, *now));
             }
             Some(transfer) => {
                 if transfer.is_silent(*now, timing.election_ticks * PATIENCE_ELECTIONS) {
@@ -224,7 +244,9 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         parcel: Parcel,
         outputs: &mut Vec<Output>,
     ) -> Result<Option<Input>, Arc<ShelfError>> {
-        if let Some(newest) = &self.keeping.offered
+        // A witness' log may have let go of what follows on its copy.
+        let is_followed = |newest: &&Offered| newest.slot() >= self.replica.state().trimmed();
+        if let Some(newest) = self.keeping.offered.as_ref().filter(is_followed)
             && let Some(answer) = transfer::serve(
                 &parcel,
                 newest,
@@ -252,7 +274,7 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
     }
 
     /// What came from others counts for nothing any more: the log helps itself, or it was no good.
-    fn drop_transfer(&mut self) -> Result<(), Arc<ShelfError>> {
+    pub(super) fn drop_transfer(&mut self) -> Result<(), Arc<ShelfError>> {
         match self.keeping.transfer.take() {
             Some(transfer) => self.executor.archive_mut().give_up(transfer.own()),
             None => Ok(()),

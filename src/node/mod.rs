@@ -17,6 +17,7 @@ mod recovery;
 mod standing;
 mod storage;
 mod transfer;
+mod witness;
 mod word;
 
 use std::collections::BTreeMap;
@@ -34,12 +35,14 @@ use keeping::Keeping;
 use leasing::Leasing;
 use recovery::recover;
 use transfer::Offered;
+use witness::recover_copy;
 use word::Word;
 
 pub use event::{Event, Output};
 pub use keeping::{Draft, Pace};
 pub use recovery::{Beside, Error, replay};
 pub use storage::Storage;
+pub use witness::copied;
 
 /// A node: protocol, disk and state machine.
 #[derive(Clone, Debug)]
@@ -85,11 +88,16 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
     ) -> Result<Node<W, M>, Error<W::Error>> {
         let state = wal.load().map_err(Error::Log)?;
         let pace = beside.pace;
-        let (mut executor, newest) = recover(&state, beside, machine)?;
+        let older = beside.snapshots.get(1).map(|(slot, _)| Input::Hold(*slot));
+        let (mut executor, newest) = match config.is_witness() {
+            true => recover_copy(&state, beside, machine)?,
+            false => recover(&state, beside, machine)?,
+        };
+        let holds = newest.as_ref().and(older);
         // A snapshot may be ahead of the mark, or of damage in the log: then it takes the place of
         // the log up to there.
         let snapshot = newest.as_ref().map(Offered::slot).filter(|slot| *slot > state.known());
-        let first = snapshot.map(Input::Install).into_iter().collect();
+        let first = snapshot.map(Input::Install).into_iter().chain(holds).collect();
         let mut replica = Replica::recover(config, state);
         replica.note_applied(executor.applied(), executor.take_checkpoints());
         let keeping = Keeping::new(pace, newest);
@@ -110,7 +118,7 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
     pub fn listen(&mut self, tap: Box<dyn Tap + Send>) {
         self.tap = Listener::new(tap);
         let (config, state) = (self.replica.config(), self.replica.state());
-        self.tap.hear(Heard::Started(config, state, self.executor.applied()));
+        self.tap.hear(Heard::Started(config, state, self.reached().max(self.replica.decided())));
     }
 
     /// Does everything that these events ask for: one commit for all of it. What the node says to
@@ -273,6 +281,7 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
                     self.answer(read, is_late.then_some(Rejection::Busy), outputs);
                 }
                 Notice::ReadRejected(read, why) => self.answer(read, Some(why), outputs),
+                Notice::Stranded(peer) if self.is_witness() => self.on_witness_stranded(peer),
                 Notice::Stranded(peer) => self.on_stranded(peer),
                 Notice::Transfer(from, body) => match Word::decode(&body) {
                     Some(Word::Parcel(parcel)) => {

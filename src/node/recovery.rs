@@ -82,6 +82,9 @@ impl Default for Beside {
     }
 }
 
+/// What a node comes back with: what it applied, and the snapshot that others can have.
+pub(super) type Recovered<M> = (Executor<M>, Option<Offered>);
+
 /// What applying the log led to, from the newest snapshot on and as far as this disk knows.
 ///
 /// # Errors
@@ -99,7 +102,7 @@ pub(super) fn recover<M: StateMachine, E>(
     state: &AcceptorState,
     beside: Beside,
     machine: M,
-) -> Result<(Executor<M>, Option<Offered>), Error<E>> {
+) -> Result<Recovered<M>, Error<E>> {
     let mut executor = Executor::on(machine, Archive::on(beside.shelf))
         .with_checkpoints(beside.pace.checkpoint_slots);
     let newest = beside.snapshots.into_iter().find_map(|(_, bytes)| {

@@ -79,7 +79,9 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
 }
 
 fn role(replica: &Replica) -> Role {
-    if replica.is_leading() {
+    if replica.config().is_witness() {
+        Role::Witness
+    } else if replica.is_leading() {
         Role::Leader
     } else if replica.is_campaigning() {
         Role::Campaigning

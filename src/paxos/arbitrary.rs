@@ -108,7 +108,7 @@ impl Mouth {
         let (round, promised) = (self.number(), Some(self.ballot(from)));
         let (decided, incarnation, yes) = (self.slot(), self.incarnation(), self.rng.bool());
         let (pledges, seal) = (self.number(), self.seal());
-        match self.rng.u8(0..19) {
+        match self.rng.u8(0..20) {
             0 => Prepare { ballot, pledges }.into(),
             1 => {
                 let (mark, accepted_in, accepted) = (slot, promised, self.pvalues(from));
@@ -135,11 +135,12 @@ impl Mouth {
                 CatchUp { first: slot, commands, decided, trimmed }.into()
             }
             13 => Pledged { incarnation, pledges, others: vec![(ME, incarnation, pledges)] }.into(),
-            14 => Recall { incarnation, address: None }.into(),
+            14 => Recall { incarnation, life: round, address: None }.into(),
             15 => {
                 // More than this node holds would end it, rightly.
                 let of = self.incarnation();
-                Recollection { of, pledges: self.rng.u64(0..2), seal }.into()
+                let (life, pledges) = (u64::from(ME.0), self.rng.u64(0..2));
+                Recollection { of, life, pledges, seal }.into()
             }
             16 => Rejoin { incarnation, address: Some(bytes::Bytes::from_static(b"there")) }.into(),
             17 => {
@@ -147,6 +148,7 @@ impl Mouth {
                 let (to, mark) = (self.incarnation(), slot);
                 Testimony { to, promised, mark, chain, accepted, remembered, pledges, seal }.into()
             }
+            18 => Holds { below: slot, seal }.into(),
             _ => Transfer { body: bytes::Bytes::from_static(b"anything") }.into(),
         }
     }
@@ -178,7 +180,8 @@ impl Mouth {
                 Some(CatchUp { first, commands, decided, trimmed }.into())
             }
             Message::Recall(m) => {
-                Some(Recollection { of: m.incarnation, pledges: self.rng.u64(0..2), seal }.into())
+                let (of, life, pledges) = (m.incarnation, m.life, self.rng.u64(0..2));
+                Some(Recollection { of, life, pledges, seal }.into())
             }
             Message::Rejoin(m) => {
                 let (to, mark, accepted) = (m.incarnation, self.slot(), self.pvalues(from));
@@ -192,6 +195,7 @@ impl Mouth {
             | Message::Pledged(_)
             | Message::Recollection(_)
             | Message::Testimony(_)
+            | Message::Holds(_)
             | Message::Preempted(_)
             | Message::Accepted(_)
             | Message::Resend(_)

@@ -67,6 +67,7 @@ impl Claim {
                 let met = Some((envelope.to, it.to));
                 Some(Claim { promised, mark, pledges, met, ..nothing })
             }
+            Message::Holds(it) => Some(Claim { mark: it.below, ..nothing }),
             Message::Accept(_)
             | Message::Resend(_)
             | Message::Decide(_)

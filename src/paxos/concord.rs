@@ -15,6 +15,9 @@
 //! A fault is noticed at the next checkpoint, not before: until then the node may give wrong
 //! answers, and a snapshot that it takes or hands on meanwhile holds the wrong state.
 //!
+//! A witness has no state, and is no part of a majority here: it is one of those who have. So where
+//! two members of three have a state, and they differ, neither can be told right, and both stop.
+//!
 //! Deliberately absent: any doubt of what a leader says the others told.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -170,7 +173,7 @@ impl Concord {
     fn standing(&self, config: &Config) -> Standing {
         let slots: Vec<Slot> = self.differing().map(|(_, told)| told.slot).collect();
         let Some(last) = slots.iter().max() else { return Standing::Alike };
-        if usize::from(config.members) - slots.len() < config.quorum() {
+        if config.replicas().saturating_sub(slots.len()) < config.majority_of_replicas() {
             Standing::Wrong
         } else if self.is_right(*last, config) {
             Standing::Right
@@ -181,7 +184,7 @@ impl Concord {
 
     /// Whether a majority is known to be with this node there.
     fn is_right(&self, at: Slot, config: &Config) -> bool {
-        1 + self.alike(at).count() >= config.quorum()
+        1 + self.alike(at).count() >= config.majority_of_replicas()
     }
 
     /// What there is to say now: of whom, or that this node must stop.
@@ -328,6 +331,23 @@ mod tests {
         for (what, members, own, told, standing) in cases {
             assert_eq!(concord(own, told).standing(&config(members)), standing, "{what}");
         }
+    }
+
+    /// Bugs that turn it red: a witness that counts among those who may be alike; a majority of all
+    /// members in the place of one of those who have a state.
+    #[test]
+    fn witnesses_are_neither_for_nor_against_anybody() {
+        use Standing::{Open, Right, Wrong};
+        let with = |members, witnesses: &[u16]| Config {
+            witnesses: witnesses.iter().copied().map(NodeId).collect(),
+            ..config(members)
+        };
+        let standing = |told, config| concord(&[10], told).standing(&config);
+        assert_eq!(standing("10:2 -", with(3, &[2])), Wrong, "one against one");
+        assert_eq!(standing("10:2 10:1 - -", with(5, &[3, 4])), Right, "two of three");
+        assert_eq!(standing("10:2 - - -", with(5, &[3, 4])), Open, "one is silent");
+        assert_eq!(standing("10:2 10:3 - -", with(5, &[3, 4])), Wrong, "each is by itself");
+        assert_eq!(standing("10:2 10:1 -", with(4, &[3])), Right, "two of three");
     }
 
     /// What is said when so many ticks have passed, one heartbeat after the other.

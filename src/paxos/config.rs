@@ -15,13 +15,13 @@ pub struct Config {
     pub incarnation: Incarnation,
     /// How many members the cluster has: nodes `0..members`.
     pub members: u16,
-    /// Members that vote but never lead.
+    /// Members that vote but never lead, and run no state machine.
     pub witnesses: BTreeSet<NodeId>,
     /// Timeouts.
     pub timing: Timing,
     /// Bounds.
     pub limits: Limits,
-    /// Seeds the jitter.
+    /// Seeds the jitter, and tells this life of the node from others.
     pub seed: u64,
     /// Whether this node asks, when it starts, what the others remember of its store, and remembers
     /// theirs. Where no disk ever loses what it acknowledged there is nothing to ask.
@@ -129,6 +129,18 @@ impl Config {
     #[must_use]
     pub fn quorum(&self) -> usize {
         usize::from(self.members) / 2 + 1
+    }
+
+    /// How many members run a state machine: all but the witnesses.
+    #[must_use]
+    pub fn replicas(&self) -> usize {
+        self.nodes().filter(|node| !self.witnesses.contains(node)).count()
+    }
+
+    /// How many of these are a majority of them.
+    #[must_use]
+    pub fn majority_of_replicas(&self) -> usize {
+        self.replicas() / 2 + 1
     }
 
     /// All members, this node included.

@@ -241,6 +241,8 @@ pub struct Pledged {
 pub struct Recall {
     /// The store.
     pub incarnation: Incarnation,
+    /// Tells this life of the node from those before: their answers are none to this question.
+    pub life: u64,
     /// Where its node is to be found, if not where the cluster was told.
     pub address: Option<Bytes>,
 }
@@ -250,6 +252,8 @@ pub struct Recall {
 pub struct Recollection {
     /// The store that was asked for.
     pub of: Incarnation,
+    /// In which life.
+    pub life: u64,
     /// How many pledges it has told of.
     pub pledges: u64,
     /// Whose word it is; its table tells of a newer store of the asker, if there is one.
@@ -288,6 +292,16 @@ pub struct Testimony {
     pub seal: Seal,
 }
 
+/// "A snapshot of everything below this slot, and the archive up to there, are durable here": on
+/// such words a witness trims.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holds {
+    /// The slot.
+    pub below: Slot,
+    /// Whose word it is.
+    pub seal: Seal,
+}
+
 macro_rules! messages {
     ($($name:ident),* $(,)?) => {
         /// Everything that one node can say to another. Variants are only ever added at the end.
@@ -313,7 +327,7 @@ macro_rules! messages {
 messages! {
     Prepare, Promise, Preempted, Accept, Accepted, Resend, Decide, Heartbeat, Echo, Canvass,
     CanvassAnswer, CatchUpAsk, CatchUp, Transfer, Pledged, Recall, Recollection, Rejoin,
-    Testimony,
+    Testimony, Holds,
 }
 
 impl Run {

@@ -16,6 +16,7 @@ pub mod concord;
 pub mod config;
 pub mod durable;
 mod election;
+mod holding;
 mod intake;
 pub mod invariants;
 mod leader;

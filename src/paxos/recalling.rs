@@ -9,10 +9,10 @@
 //! A node that starts votes for nothing before it has heard from a quorum, itself included, that
 //! nobody remembers more than it holds; or from one other at least, if no more answer within the
 //! time for which a sign of life counts. (At the rim of a star a node reaches the hub alone, and
-//! the hub cannot do without it.) Later answers count as well. Who holds less than others remember
-//! is gone for good: what it said and forgot may have decided something. What a node learns while
-//! it asks is no pledge, so that one which forgot cannot make up the number, however often it
-//! starts.
+//! the hub cannot do without it.) Later answers count as well; those to a question that it asked in
+//! an earlier life, before it forgot, do not. Who holds less than others remember is gone for good:
+//! what it said and forgot may have decided something. What a node learns while it asks is no
+//! pledge, so that one which forgot cannot make up the number, however often it starts.
 //!
 //! What it cannot notice: pledges that nobody but members now unreachable was told of; that is, of
 //! the last heartbeat before a leader died, or of a power cut that hit all.
@@ -96,9 +96,10 @@ impl Replica {
         }
         recalling.due = self.now + self.config.timing.heartbeat_ticks;
         let (incarnation, address) = (self.config.incarnation, self.config.address.clone());
+        let life = self.config.seed;
         let silent = self.config.peers().filter(|peer| !recalling.answers.contains_key(peer));
         for peer in silent {
-            fx.send_early(peer, Recall { incarnation, address: address.clone() });
+            fx.send_early(peer, Recall { incarnation, life, address: address.clone() });
         }
     }
 
@@ -109,7 +110,8 @@ impl Replica {
         if self.acceptor.state.is_fit() {
             let pledges = self.remembered(from, recall.incarnation);
             let seal = self.acceptor.seal(&self.config);
-            fx.send_early(from, Recollection { of: recall.incarnation, pledges, seal });
+            let (of, life) = (recall.incarnation, recall.life);
+            fx.send_early(from, Recollection { of, life, pledges, seal });
         }
     }
 
@@ -124,8 +126,10 @@ impl Replica {
         }
         self.admit(from, &recollection.seal, fx);
         self.compare(from, recollection.pledges, fx);
-        let quorum = self.config.quorum();
-        if let Suffrage::Recalling(recalling) = &mut self.suffrage {
+        let (quorum, is_answer) = (self.config.quorum(), recollection.life == self.config.seed);
+        if let Suffrage::Recalling(recalling) = &mut self.suffrage
+            && is_answer
+        {
             recalling.answers.insert(from, recollection.seal.incarnation);
             if recalling.answers.len() + 1 >= quorum {
                 self.suffrage = Suffrage::Full;

@@ -67,7 +67,7 @@ impl Replica {
         if self.meet(from, to, fx) == Admission::Replaced {
             let mut seal = self.acceptor.seal(&self.config);
             seal.known.retain(|(node, _)| *node == from);
-            fx.send_early(from, Recollection { of: to, pledges: 0, seal });
+            fx.send_early(from, Recollection { of: to, life: 0, pledges: 0, seal });
             return;
         }
         self.note_address(from, to, rejoin.address.as_ref(), fx);

@@ -18,6 +18,7 @@ use super::concord::Concord;
 use super::config::Config;
 use super::durable::{AcceptorState, Effects};
 use super::election::Election;
+use super::holding::Holding;
 use super::leader::Office;
 use super::learner::Learner;
 use super::message::{
@@ -58,8 +59,12 @@ pub enum Input {
     /// A snapshot of everything below this slot is durable, and so is one at a higher slot: what
     /// lies below may go from the log.
     Trim(Slot),
-    /// A peer's snapshot of everything below this slot is durable here, and in force.
+    /// A peer's snapshot of everything below this slot is durable here, and in force; or others
+    /// hold it for this witness.
     Install(Slot),
+    /// A snapshot of everything below this slot is durable here, with its archive, and a newer one
+    /// beside it: of the two, one may be lost.
+    Hold(Slot),
     /// The node around this replica says this to the one around a peer's.
     Transfer(NodeId, Bytes),
 }
@@ -80,6 +85,7 @@ pub struct Replica {
     /// Every slot below is applied by the node around the core.
     pub(super) applied: Slot,
     pub(super) concord: Concord,
+    pub(super) holding: Holding,
     steps: u64,
     /// Whether anything was recorded since the last flush: then the mark rides along.
     recorded: bool,
@@ -101,6 +107,7 @@ impl Replica {
             office: Office::None,
             now: 0,
             concord: Concord::default(),
+            holding: Holding::default(),
             steps: 0,
             recorded: false,
             mark_due: 0,
@@ -128,6 +135,7 @@ impl Replica {
             Input::Heal => self.heal(&mut fx),
             Input::Trim(below) => self.on_trim(below, &mut fx),
             Input::Install(below) => self.on_install(below, &mut fx),
+            Input::Hold(below) => self.on_hold(below, &mut fx),
             Input::Transfer(to, body) => fx.send(to, Transfer { body }),
         }
         self.recorded |= fx.is_recording();
@@ -167,6 +175,7 @@ impl Replica {
             now,
             applied,
             concord: _, // rides on heartbeats
+            holding: _, // of witnesses, whose logs are trimmed
             steps: _,
             recorded,
             mark_due: _,
@@ -207,6 +216,7 @@ impl Replica {
             Message::Recollection(it) => self.on_recollection(from, &it, fx),
             Message::Rejoin(rejoin) => self.on_rejoin(from, &rejoin, fx),
             Message::Testimony(testimony) => self.on_testimony(from, testimony, fx),
+            Message::Holds(holds) => self.on_holds(from, &holds, fx),
         }
     }
 
@@ -330,6 +340,7 @@ impl Replica {
     fn on_tick(&mut self, elapsed: u64, fx: &mut Effects) {
         self.now = self.now.saturating_add(elapsed);
         self.tick_suffrage(fx);
+        self.tick_holding(fx);
         match &self.office {
             Office::None => self.tick_following(fx),
             Office::Campaign(_) => self.tick_campaigning(fx),

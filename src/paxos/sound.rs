@@ -48,6 +48,7 @@ impl Message {
             | Message::Recollection(_)
             | Message::Rejoin(_) => true,
             Message::Testimony(m) => of_testimony(m),
+            Message::Holds(m) => m.below <= SLOT_MAX,
         }
     }
 }

@@ -68,6 +68,7 @@ impl Replica {
     fn forget_votes(&mut self, node: NodeId, older_than: Incarnation) {
         self.election.forget(node, older_than);
         self.suffrage.forget(node, older_than);
+        self.holding.forget(node, older_than);
         match &mut self.office {
             Office::None => (),
             Office::Campaign(campaign) => campaign.scout.forget(node, older_than),

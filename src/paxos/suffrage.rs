@@ -117,6 +117,7 @@ pub(super) fn is_for_voters(message: &Message) -> bool {
         | Message::Pledged(_)
         | Message::Recall(_)
         | Message::Recollection(_)
-        | Message::Testimony(_) => false,
+        | Message::Testimony(_)
+        | Message::Holds(_) => false,
     }
 }

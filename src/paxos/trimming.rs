@@ -2,6 +2,7 @@
 //!
 //! A slot may go from the log once it is decided here and a snapshot at or above it is durable: the
 //! node around this replica sees to that, for it owns the snapshots, and says so ([`Input::Trim`]).
+//! Around a witness, it waits until enough others have said so (`holding`).
 //! Nothing else is ever forgotten: the record of the trim restates promise, mark, chain of runs and
 //! incarnations, and is on disk before the first of the others goes.
 //!
@@ -21,20 +22,21 @@ const STRANDED_ELECTIONS: u64 = 4;
 
 impl Replica {
     /// Whether what is missing here can only come as a snapshot.
-    pub(super) fn is_stranded(&self) -> bool {
+    #[must_use]
+    pub fn is_stranded(&self) -> bool {
         self.learner.is_stranded(self.now, self.config.timing.election_ticks * STRANDED_ELECTIONS)
     }
 
     /// What lies below goes from the log, as far as it is decided on this disk.
     pub(super) fn on_trim(&mut self, below: Slot, fx: &mut Effects) {
         let state = &mut self.acceptor.state;
-        let below = below.min(state.mark());
+        let below = below.min(state.mark()).min(self.learner.decided());
         if state.trimmed() < below {
             state.trim(below).into_iter().for_each(|record| fx.record(state, record));
         }
     }
 
-    /// A peer's snapshot took the place of the log below this slot.
+    /// A peer's snapshot took the place of the log below this slot, here or with a quorum.
     pub(super) fn on_install(&mut self, below: Slot, fx: &mut Effects) {
         if self.learner.decided() >= below {
             return;

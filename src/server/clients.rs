@@ -103,7 +103,8 @@ impl Reader {
         Ok(())
     }
 
-    /// `None`: the node is stopping, or the client's answers cannot be written any more.
+    /// `None`: the node is stopping, has not what is wanted, or the client's answers cannot be
+    /// written any more.
     async fn take(&self, message: ToNode, bytes: usize) -> Option<()> {
         let line = self.line.clone();
         let job = match message {
@@ -113,6 +114,8 @@ impl Reader {
             ToNode::End => Job::End(self.client, line),
             ToNode::Lease { id, session } => Job::Lease(id, session, line),
             ToNode::Query { id, body } => Job::Query(id, body, line),
+            // A witness is hung up on by those who want what it does not have: they call another.
+            ToNode::Subscribe { .. } if self.desk.is_witness => return None,
             ToNode::Subscribe { from } => return self.subscribe.send(from).await.ok(),
             ToNode::Pulse => return Some(()),
             ToNode::Status { id } => {

@@ -61,6 +61,16 @@ impl Herald {
             return;
         }
         match source {
+            Some(NodeId(from)) if node.is_pressed() => {
+                let held = node.replica().decided().since(node.replica().state().trimmed());
+                tracing::warn!(
+                    from,
+                    held,
+                    "the log of this witness holds {held} slots, since too few replicas have \
+                     snapshots of them: is one away? It gets a copy of the snapshot and archive of \
+                     node {from}"
+                );
+            }
             Some(NodeId(from)) => tracing::info!(
                 from,
                 "what is missing here is gone from the log of node {from}: its snapshot comes"

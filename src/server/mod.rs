@@ -138,6 +138,8 @@ struct Desk {
     identity: Identity,
     book: Arc<Book>,
     allow_faults: bool,
+    /// Whether there is nothing here that a client could want to follow.
+    is_witness: bool,
     /// Where jobs of clients go.
     jobs: Lane,
     /// Where messages of peers go.
@@ -248,8 +250,20 @@ where
     let clients = Arc::new(Semaphore::new(CLIENTS_MAX));
     let allow_faults = options.allow_faults;
     let (loss, greeted) = (options.loss, Arc::default());
-    let desk =
-        Desk { identity, book, allow_faults, jobs, news, progress, peers, clients, loss, greeted };
+    let is_witness = cluster.witnesses().contains(&options.node);
+    let desk = Desk {
+        identity,
+        book,
+        allow_faults,
+        is_witness,
+        jobs,
+        news,
+        progress,
+        peers,
+        clients,
+        loss,
+        greeted,
+    };
     let outcome = attend(listener, &desk, scribe, end, stop).await;
     if thread.join().is_err() {
         return Err(Error::System(std::io::Error::other("the node's thread panicked")));

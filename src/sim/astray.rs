@@ -27,11 +27,12 @@ use crate::wire::client::Outcome;
 /// The right states, and who has another.
 pub(super) struct Astray {
     rng: Rng,
-    /// In whose memory bits flip: fewer than half of the members; nobody's, in most runs.
+    /// In whose memory bits flip: fewer than half of those with a state; nobody's, in most runs.
     victims: BTreeSet<NodeId>,
     /// The share of their starts after which one does.
     share: f64,
-    quorum: usize,
+    /// Of those who have a state.
+    majority: usize,
     truth: Executor<Room>,
     /// What it led to since somebody last asked, if anybody will.
     news: Option<Vec<News>>,
@@ -65,14 +66,15 @@ impl Astray {
     pub(super) fn new(seed: u64, weather: &Weather) -> Astray {
         let mut rng = Rng::with_seed(seed ^ 0xF11B);
         let share = weather.process.flips;
-        let count = if share > 0.0 { (weather.members - 1) / 2 } else { 0 };
-        let victims = rng.choose_multiple(0..weather.members, count.into());
+        let count = if share > 0.0 { (weather.replicas() - 1) / 2 } else { 0 };
+        let replicas = (0..weather.members).filter(|node| !weather.witnesses.contains(node));
+        let victims = rng.choose_multiple(replicas, count.into());
         let truth = Executor::new(Room::default()).with_checkpoints(weather.checkpoint_slots);
         Astray {
             rng,
             victims: victims.into_iter().map(NodeId).collect(),
             share,
-            quorum: usize::from(weather.members) / 2 + 1,
+            majority: usize::from(weather.replicas()) / 2 + 1,
             states: [(Slot(0), hash(&truth))].into(),
             truth,
             news: (weather.tenancy.holders > 0).then(Vec::new),
@@ -228,7 +230,7 @@ impl Astray {
             && node.replica().state().incarnation(ballot.node) <= Some(ballot.incarnation)
         {
             assert!(
-                of(digests) < self.quorum,
+                of(digests) < self.majority,
                 "{id} goes on, though its leader told it: {digests:?}"
             );
         }
@@ -238,7 +240,10 @@ impl Astray {
             && told.leads == leads
         {
             let digests: Vec<_> = echoes.iter().map(|(from, digest)| (*from, *digest)).collect();
-            assert!(of(&digests) < self.quorum, "{id} goes on, though echoes told it: {digests:?}");
+            assert!(
+                of(&digests) < self.majority,
+                "{id} goes on, though echoes told it: {digests:?}"
+            );
         }
     }
 
@@ -246,7 +251,7 @@ impl Astray {
     pub(super) fn stops(&self, node: NodeId, difference: &Difference) {
         assert!(self.ever, "{node} stops, and all states are one: {difference}");
         let alike = difference.alike.len() + 1;
-        assert!(alike < self.quorum, "{node} stops, and a majority is like it: {difference}");
+        assert!(alike < self.majority, "{node} stops, and a majority is like it: {difference}");
         let is_wrong = |digest: &Digest| self.checkpoints.get(&digest.slot) != Some(&digest.hash);
         let own = Digest { slot: difference.to, hash: difference.own };
         let someone = is_wrong(&own) || difference.others.iter().any(|(_, told)| is_wrong(told));

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use super::claims;
 use super::disk::Disk;
+use super::holdings::Holdings;
+use super::shelf::SimShelf;
 use super::stores::Stores;
 use super::votes::{Store, Votes};
+use super::weather::Weather;
 use crate::node::Node;
 use crate::paxos::claims::persist_before_send;
 use crate::paxos::invariants::{self, Broken, Proposed};
@@ -37,12 +40,14 @@ pub(super) struct Checks {
     pub(super) rejoined: u64,
     /// How far each node's decided slots were compared since it started.
     compared: BTreeMap<Store, Slot>,
+    holdings: Holdings,
 }
 
 impl Checks {
-    pub(super) fn new(members: usize) -> Checks {
+    pub(super) fn new(weather: &Weather) -> Checks {
         Checks {
-            votes: Votes::new(members),
+            votes: Votes::new(weather.members.into()),
+            holdings: Holdings::new(weather),
             decided: BTreeMap::new(),
             requests: BTreeMap::new(),
             promises: BTreeMap::new(),
@@ -129,12 +134,13 @@ impl Checks {
 
     /// After each commit: what is on the disk now may be there. (Also what a commit left that broke
     /// off whole: the node will find it.)
-    pub(super) fn committed(&mut self, disk: &Disk) {
+    pub(super) fn committed(&mut self, disk: &Disk, shelf: &SimShelf) {
         let written = disk.take_written();
         if written.is_empty() {
             return;
         }
         demand(disk.node(), disk.inspect(|image| invariants::a2(image, image.mark())));
+        self.holdings.written(disk, shelf, &written);
         let store = disk.store();
         for record in &written {
             match record {
@@ -164,11 +170,17 @@ impl Checks {
     }
 
     /// At each release: what leaves is on the disk it rests on.
-    pub(super) fn released(&mut self, disk: &Disk, stores: &Stores, envelope: &Envelope) {
+    pub(super) fn released(
+        &mut self,
+        (disk, shelf): (&Disk, &SimShelf),
+        stores: &Stores,
+        envelope: &Envelope,
+    ) {
         demand(envelope.from, disk.inspect(|image| persist_before_send(image, envelope)));
         if claims::counts(&envelope.message) {
             disk.may_be_counted();
         }
+        self.holdings.released(disk, shelf, envelope);
         self.proposed(envelope);
         self.claimed(stores, envelope);
     }
@@ -194,7 +206,8 @@ impl Checks {
             | Message::Recall(_)
             | Message::Recollection(_)
             | Message::Rejoin(_)
-            | Message::Testimony(_) => return,
+            | Message::Testimony(_)
+            | Message::Holds(_) => return,
         };
         let from = self.watermarks.get(&ballot).copied().unwrap_or_default();
         if from < to {

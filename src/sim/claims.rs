@@ -23,6 +23,7 @@ pub(super) fn counts(message: &Message) -> bool {
         | Message::Pledged(_)
         | Message::Recall(_)
         | Message::Recollection(_)
-        | Message::Rejoin(_) => false,
+        | Message::Rejoin(_)
+        | Message::Holds(_) => false,
     }
 }

@@ -7,7 +7,7 @@ use super::report::Report;
 use super::room::Seen;
 use super::world::World;
 use crate::paxos::{AcceptorState, Command, NodeId, Slot};
-use crate::rsm::Archive;
+use crate::rsm::{Archive, Keep};
 
 /// How many election timeouts the cluster has to recover in, once the faults stop.
 const PATIENCE_ELECTIONS: u64 = 40;
@@ -126,11 +126,13 @@ impl World {
     /// Everything is answered, and every node that can be has the same and has applied it. Whoever
     /// has gone astray has stopped, unless there is no telling yet.
     fn is_well(&self) -> bool {
-        let mut nodes = self.machines.iter().filter(|machine| machine.gone.is_none());
+        let replicas = self.machines.iter().filter(|it| !self.weather.is_witness(it.id));
+        let mut nodes = replicas.filter(|machine| machine.gone.is_none());
         let digest = self.right_nodes().next().map(|node| node.executor().digest());
         let Some(digest) = digest else { return false };
         self.clients.iter().all(super::client::Client::is_done)
             && self.is_vacant()
+            && self.witnesses_are_well(digest.slot)
             && nodes.all(|machine| {
                 machine.node.as_ref().is_some_and(|node| match self.astray.is_wrong(machine.id) {
                     true => node.replica().is_behind() || !self.astray.shows(node),
@@ -143,9 +145,33 @@ impl World {
             })
     }
 
-    /// The nodes that run, have not gone astray, and do not wait for one that has.
+    /// Every witness has learnt all that is decided, and holds no more of it in its log than others
+    /// make it.
+    fn witnesses_are_well(&self, decided: Slot) -> bool {
+        let held = self.held();
+        let witnesses = self.machines.iter().filter(|it| self.weather.is_witness(it.id));
+        witnesses.filter(|machine| machine.gone.is_none()).all(|machine| {
+            machine.node.as_ref().is_some_and(|node| {
+                let trimmed = node.replica().state().trimmed();
+                let is_short = trimmed.plus(self.weather.margin_slots) >= held.min(decided);
+                node.replica().decided() == decided && is_short
+            })
+        })
+    }
+
+    /// What a quorum holds, as its shelves have it: all below this slot.
+    fn held(&self) -> Slot {
+        let running = self.machines.iter().filter(|machine| machine.node.is_some());
+        let older = running.filter_map(|it| Some(it.shelf.kept().ok()?.get(1)?.0));
+        let mut all: Vec<Slot> = older.collect();
+        all.sort_unstable_by(|one, other| other.cmp(one));
+        all.get(self.stores.quorum() - 1).copied().unwrap_or_default()
+    }
+
+    /// The nodes that have a state and run, have not gone astray, and do not wait for one that has.
     fn right_nodes(&self) -> impl Iterator<Item = &Running> {
         let nodes = self.machines.iter().filter(|machine| !self.astray.is_wrong(machine.id));
+        let nodes = nodes.filter(|machine| !self.weather.is_witness(machine.id));
         let nodes = nodes.filter_map(|machine| machine.node.as_ref());
         nodes.filter(|node| !self.waits_for_one_astray(node))
     }

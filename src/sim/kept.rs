@@ -134,6 +134,7 @@ fn part(envelope: &Envelope) -> Part {
         | Message::Recall(_)
         | Message::Recollection(_)
         | Message::Rejoin(_)
-        | Message::Testimony(_) => Part::Neither,
+        | Message::Testimony(_)
+        | Message::Holds(_) => Part::Neither,
     }
 }

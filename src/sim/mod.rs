@@ -12,7 +12,8 @@
 //!
 //! Beside the seeds stand two things that leave nothing to chance: [`explore`] takes every
 //! interleaving of a small world, and `graphs` every way in which five nodes can be connected.
-//! `transfers` crashes a node again and again while it gets a snapshot.
+//! `transfers` crashes a node again and again while it gets a snapshot, `pressed` takes one replica
+//! after the other from a witness that has to let go of its log.
 //!
 //! **Architecture invariant:** no clock, no thread, no disk, no socket, no hash map; the same seed
 //! is the same run, for ever.
@@ -32,12 +33,15 @@ mod faults;
 mod graphs;
 pub mod history;
 mod holder;
+mod holdings;
 mod kept;
 pub mod linear;
 mod locked;
 mod machine;
 mod net;
 mod parties;
+#[cfg(test)]
+mod pressed;
 mod queue;
 mod rebirth;
 mod report;

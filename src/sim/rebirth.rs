@@ -2,6 +2,7 @@
 //! it may have what it found.
 
 use super::queue::Happening;
+use super::weather::Weather;
 use super::world::World;
 use crate::node::{Beside, Node, Pace};
 use crate::paxos::{Config, NodeId, Slot, Timing};
@@ -19,6 +20,7 @@ impl World {
         let mut config = Config::new(node, incarnation, self.weather.members, timing);
         config.seed = self.rng.u64(..);
         config.limits.window_runs = self.weather.load.window_runs;
+        config.witnesses = self.weather.witnesses.iter().copied().map(NodeId).collect();
         if self.faults {
             config.skip_slots = self.weather.load.skip_slots.iter().copied().map(Slot).collect();
         }
@@ -76,7 +78,8 @@ impl World {
                 ..Pace::NEVER
             },
         };
-        let pace = Pace { checkpoint_slots: self.weather.checkpoint_slots, ..pace };
+        let Weather { checkpoint_slots, witness_log_slots, .. } = self.weather;
+        let pace = Pace { checkpoint_slots, witness_log_slots, ..pace };
         let shelf = &self.machine(node).shelf;
         let snapshots = shelf.kept().expect("a simulated shelf can be read");
         Beside { shelf: shelf.clone_box(), snapshots, pace }

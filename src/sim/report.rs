@@ -27,6 +27,8 @@ pub struct Report {
     pub trims: u64,
     /// Snapshots of others that took the place of a log.
     pub installs: u64,
+    /// Copies of snapshots that witnesses kept.
+    pub copies: u64,
     /// Entries of archives that came from others.
     pub fetched: u64,
     /// Those that a restarted node found on its shelf, and did not ask for once more.

@@ -91,6 +91,7 @@ impl Total {
         sum.found_out += more.found_out;
         sum.trims += more.trims;
         sum.installs += more.installs;
+        sum.copies += more.copies;
         sum.stopped += more.stopped;
         sum.fetched += more.fetched;
         sum.regained += more.regained;
@@ -154,9 +155,10 @@ mod tests {
 
     /// Bugs that seeds found, and the first seed that finds each, planted again, under the weather
     /// of today.
-    const FOUND: [(&str, u64); 2] = [
+    const FOUND: [(&str, u64); 3] = [
         ("a leader that fills its holes keeps requests that another has decided", 17),
         ("a leader that was deposed says that a session is gone", 313),
+        ("an answer to an earlier life of a node counts, which has forgotten since", 6051),
     ];
 
     #[test]

@@ -10,6 +10,7 @@ use super::queue::Happening;
 use super::shelf::SimShelf;
 use super::votes::Store;
 use super::world::World;
+use crate::node::Event;
 use crate::paxos::{AcceptorState, NodeId};
 
 /// The stores.
@@ -24,6 +25,16 @@ pub(super) struct Stores {
 pub(super) struct Ghost {
     pub(super) machine: Machine,
     pub(super) disk: Disk,
+}
+
+impl Ghost {
+    /// It hears what its node is told, but for what became of that one's snapshots: it has another
+    /// shelf.
+    pub(super) fn overhear(&mut self, node: NodeId, event: &Event) {
+        if self.machine.id == node && !matches!(event, Event::Kept(..)) {
+            self.machine.keep(event.clone());
+        }
+    }
 }
 
 impl Stores {

@@ -166,5 +166,6 @@ fn about_message(message: &Message) -> (Option<Ballot>, Option<Slot>) {
         | Message::Recollection(_)
         | Message::Rejoin(_) => (None, None),
         Message::Testimony(it) => (it.promised, Some(it.mark)),
+        Message::Holds(it) => (None, Some(it.below)),
     }
 }

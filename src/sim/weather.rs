@@ -11,12 +11,15 @@ use fastrand::Rng;
 
 use super::linear;
 pub use super::tenancy::Tenancy;
+use crate::paxos::NodeId;
 
 /// Sizes and intensities.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weather {
     /// Members of the cluster.
     pub members: u16,
+    /// Those that are witnesses: ever fewer than half.
+    pub witnesses: Vec<u16>,
     /// The election timeout.
     pub election_ticks: u64,
     /// How long the faults last.
@@ -40,6 +43,8 @@ pub struct Weather {
     pub chunk_bytes: u64,
     /// States are compared each time so many slots are applied.
     pub checkpoint_slots: u64,
+    /// A witness whose log is longer gets a copy of a snapshot.
+    pub witness_log_slots: u64,
 }
 
 /// Who asks for what.
@@ -164,9 +169,12 @@ impl Weather {
         let storms = if seed % LONG_EVERY == LONG_EVERY - 1 { LONG_TIMES } else { 1 };
         // Drawn apart, so that all else is as it would be without.
         let other = &mut Rng::with_seed(seed ^ 0xB175);
+        let watch = &mut Rng::with_seed(seed ^ 0x0077_1725);
+        let members = members.unwrap_or(drawn);
         let rng = &mut rng;
         let mut weather = Weather {
-            members: members.unwrap_or(drawn),
+            members,
+            witnesses: witnesses(watch, members),
             election_ticks,
             storm_ticks: election_ticks * STORM_ELECTIONS * storms,
             load: Load::draw(rng, election_ticks),
@@ -178,6 +186,7 @@ impl Weather {
             margin_slots: length(rng, 50),
             chunk_bytes: length(rng, 4096),
             checkpoint_slots: length(other, 32),
+            witness_log_slots: length(watch, 100),
         };
         // Drawn last: seeds that found something keep the weather in which they did.
         weather.disk.flips = share(rng, 0.3);
@@ -185,11 +194,24 @@ impl Weather {
         weather
     }
 
+    /// Whether this member is a witness.
+    #[must_use]
+    pub fn is_witness(&self, node: NodeId) -> bool {
+        self.witnesses.contains(&node.0)
+    }
+
+    /// How many are none.
+    #[must_use]
+    pub fn replicas(&self) -> u16 {
+        self.members - self.witnesses.len() as u16
+    }
+
     /// No faults at all: messages take a little while, and that is it.
     #[must_use]
     pub fn calm(members: u16, election_ticks: u64) -> Weather {
         Weather {
             members,
+            witnesses: Vec::new(),
             election_ticks,
             storm_ticks: election_ticks * STORM_ELECTIONS,
             load: Load {
@@ -245,6 +267,7 @@ impl Weather {
             margin_slots: 0,
             chunk_bytes: 1,
             checkpoint_slots: 8,
+            witness_log_slots: 0,
         }
     }
 }
@@ -263,6 +286,18 @@ fn mean(rng: &mut Rng, scale: u64) -> u64 {
 /// A length of up to so many ticks, over two orders of magnitude.
 pub(super) fn length(rng: &mut Rng, most: u64) -> u64 {
     1 + (most as f64 * 10f64.powf(-2.0 * rng.f64())) as u64
+}
+
+/// Fewer than half of the members; none, three times in four.
+fn witnesses(rng: &mut Rng, members: u16) -> Vec<u16> {
+    let most = (members - 1) / 2;
+    if most == 0 || rng.u8(0..4) > 0 {
+        return Vec::new();
+    }
+    let count = rng.u16(1..=most);
+    let mut chosen = rng.choose_multiple(0..members, count.into());
+    chosen.sort_unstable();
+    chosen
 }
 
 /// The share of starts after which a bit flips: none, fifteen times in sixteen.

@@ -54,6 +54,7 @@ pub(super) struct World {
 struct Gate<'a> {
     now: u64,
     from: &'a Disk,
+    shelf: &'a SimShelf,
     stores: &'a Stores,
     checks: &'a mut Checks,
     passed: Vec<(u64, Envelope)>,
@@ -62,9 +63,9 @@ struct Gate<'a> {
 impl Network for Gate<'_> {
     fn send(&mut self, released: Released) {
         let departs = self.now + self.from.busy();
-        self.checks.committed(self.from);
+        self.checks.committed(self.from, self.shelf);
         for envelope in released.into_messages() {
-            self.checks.released(self.from, self.stores, &envelope);
+            self.checks.released((self.from, self.shelf), self.stores, &envelope);
             self.passed.push((departs, envelope));
         }
     }
@@ -104,7 +105,7 @@ impl World {
             leapt: 0,
             queue: Queue::default(),
             history: History::new(),
-            checks: Checks::new(members.into()),
+            checks: Checks::new(&weather),
             astray: Astray::new(seed, &weather),
             trace: Trace::new(seed, ears),
             faults: true,
@@ -156,6 +157,7 @@ impl World {
             Happening::Wake(node) => self.wake(node),
             Happening::Keep(node) => {
                 if let Some(event) = self.machine(node).keep_draft() {
+                    self.report.copies += u64::from(self.weather.is_witness(node));
                     self.after_question(node);
                     self.arrive(node, event);
                 }
@@ -186,9 +188,7 @@ impl World {
 
     pub(super) fn arrive(&mut self, node: NodeId, event: Event) {
         let now = self.now;
-        for ghost in self.ghosts.iter_mut().filter(|ghost| ghost.machine.id == node) {
-            ghost.machine.keep(event.clone());
-        }
+        self.ghosts.iter_mut().for_each(|ghost| ghost.overhear(node, &event));
         let machine = self.machine(node);
         if machine.node.is_none() {
             return;
@@ -238,17 +238,18 @@ impl World {
                 self.checks.asked(node, *id);
             }
         }
-        let Some(running) = self.machines[index].node.as_mut() else { return };
+        let Machine { node: running, shelf, .. } = &mut self.machines[index];
+        let Some(running) = running.as_mut() else { return };
         let brought = Brought::by(running);
         // A ghost's state is right: nobody in whose memory bits flip becomes one.
         let is_ghost = self.disks[index].store() != self.stores.newest(node);
         let told = (!is_ghost).then(|| self.astray.overhear(running, &events));
         let (checks, stores) = (&mut self.checks, &self.stores);
         let (from, passed) = (&self.disks[index], Vec::new());
-        let mut gate = Gate { now: self.now, from, stores, checks, passed };
+        let mut gate = Gate { now: self.now, from, shelf, stores, checks, passed };
         let outcome = running.handle(events, &mut gate);
         let passed = gate.passed;
-        self.checks.committed(&self.disks[index]);
+        self.checks.committed(&self.disks[index], shelf);
         let busy = self.disks[index].take_busy();
         let failed = match outcome {
             Ok(outputs) => {

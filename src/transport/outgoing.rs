@@ -161,7 +161,8 @@ fn weight(message: &Message) -> usize {
         | Message::Pledged(_)
         | Message::Recall(_)
         | Message::Recollection(_)
-        | Message::Rejoin(_) => 0,
+        | Message::Rejoin(_)
+        | Message::Holds(_) => 0,
         Message::Transfer(transfer) => transfer.body.len(),
     };
     FIXED_BYTES + carried

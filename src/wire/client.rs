@@ -208,6 +208,8 @@ pub enum Role {
     Campaigning,
     /// Leads.
     Leader,
+    /// Votes and logs, and runs no state machine.
+    Witness,
 }
 
 /// How a node is, in its own words.

@@ -102,7 +102,7 @@ fn messages(album: &mut Album) {
     };
     let accepted_in = Some(BALLOT);
     let promise = Promise { ballot, mark, accepted_in, accepted, pledges, seal: seal() };
-    let all: [Message; 19] = [
+    let all: [Message; 20] = [
         Prepare { ballot, pledges }.into(),
         promise.into(),
         Preempted { refused: ballot, promised: ballot }.into(),
@@ -118,10 +118,11 @@ fn messages(album: &mut Album) {
         CatchUp { first: Slot(9), commands, decided, trimmed: Slot(2) }.into(),
         Transfer { body: Bytes::from_static(b"of nodes") }.into(),
         Pledged { incarnation: STORE, pledges, others: vec![(NODE, STORE, 32)] }.into(),
-        Recall { incarnation: STORE, address: None }.into(),
-        Recollection { of: STORE, pledges, seal: seal() }.into(),
+        Recall { incarnation: STORE, life: 13, address: None }.into(),
+        Recollection { of: STORE, life: 13, pledges, seal: seal() }.into(),
         Rejoin { incarnation: STORE, address: Some(Bytes::from_static(b"there:1")) }.into(),
         testimony.into(),
+        Holds { below: Slot(9), seal: seal() }.into(),
     ];
     for message in all {
         let name = format!("message {}", name_of_message(&message));
@@ -150,7 +151,8 @@ fn name_of_message(message: &Message) -> &'static str {
         | Message::Recall(_)
         | Message::Recollection(_)
         | Message::Rejoin(_)
-        | Message::Testimony(_) => message.kind(),
+        | Message::Testimony(_)
+        | Message::Holds(_) => message.kind(),
     }
 }
 
@@ -287,6 +289,7 @@ fn from_node(album: &mut Album) {
         FromNode::Status { id: 5, status: status(Role::Canvassing) },
         FromNode::Status { id: 5, status: status(Role::Campaigning) },
         FromNode::Status { id: 5, status: status(Role::Leader) },
+        FromNode::Status { id: 5, status: status(Role::Witness) },
         FromNode::Done { id: 6, result: Err("no".to_owned()) },
         FromNode::Pulse,
         FromNode::Alive { id: 7 },
@@ -321,6 +324,7 @@ fn name_from_node(message: &FromNode) -> &'static str {
             Role::Canvassing => "status canvassing",
             Role::Campaigning => "status campaigning",
             Role::Leader => "status leader",
+            Role::Witness => "status witness",
         },
         FromNode::Done { .. } => "done",
         FromNode::Pulse => "pulse",

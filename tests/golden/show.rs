@@ -104,6 +104,7 @@ fn message(message: &Message) -> String {
         Message::Recall(m) => format!("store {}", m.incarnation.0),
         Message::Recollection(m) => format!("store {} pledges {}", m.of.0, m.pledges),
         Message::Rejoin(m) => format!("store {}", m.incarnation.0),
+        Message::Holds(m) => format!("below {}", m.below),
         Message::Testimony(m) => {
             let (promised, chain) = (ballot(m.promised), chain(m.chain));
             let (mark, shown) = (m.mark, pvalues(&m.accepted));
@@ -199,6 +200,7 @@ pub(super) fn inputs(node: NodeId, inputs: &[Input]) -> String {
             Input::Heal => "heal".to_owned(),
             Input::Trim(below) => format!("trim            below {below}"),
             Input::Install(below) => format!("install         below {below}"),
+            Input::Hold(below) => format!("hold            below {below}"),
             Input::Transfer(to, body) => format!("transfer        {} bytes to {to}", body.len()),
         };
         writeln!(out, "{who}  {what}").expect("a string takes all");

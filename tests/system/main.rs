@@ -46,6 +46,7 @@ mod strace_node;
 mod traces;
 mod transfers;
 mod views;
+mod witness;
 
 use std::process::ExitCode;
 
@@ -122,6 +123,7 @@ fn trials() -> Vec<Trial> {
         traces::trials(),
         transfers::trials(),
         views::trials(),
+        witness::trials(),
     ];
     parts.into_iter().flatten().collect()
 }

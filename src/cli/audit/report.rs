@@ -6,9 +6,8 @@ use serde_json::{Value, json};
 
 use crate::audit::{Exhibit, Invariant, Ledger, Proof, Refuted};
 use crate::cli::harmless::harmless;
-use crate::paxos::Slot;
-use crate::rsm::Executor;
-use crate::services::hosted::Hosted;
+use crate::paxos::{Digest, Slot};
+use crate::rsm::Extent;
 
 /// A store that was read.
 pub(super) struct Row {
@@ -45,13 +44,10 @@ impl Row {
         }
     }
 
-    /// And its state rebuilt.
-    pub(super) fn note(&mut self, executor: &Executor<Hosted>) {
-        self.beside = Some(Beside {
-            applied: executor.applied(),
-            lines: executor.archive().extent().entries,
-            state: format!("{:016x}", executor.digest().hash),
-        });
+    /// And its state rebuilt, or the copy that a witness has of one.
+    pub(super) fn note(&mut self, digest: Digest, archive: Extent) {
+        let state = format!("{:016x}", digest.hash);
+        self.beside = Some(Beside { applied: digest.slot, lines: archive.entries, state });
     }
 }
 

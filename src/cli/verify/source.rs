@@ -13,7 +13,7 @@ use crate::client::{LinkError, Page, Probe};
 use crate::cluster::{Cluster, Member};
 use crate::paxos::Slot;
 use crate::services::chat::{LOGGED_BYTES_MAX, logged};
-use crate::wire::client::Entry;
+use crate::wire::client::{Entry, Role};
 
 /// One of the logs that are compared.
 pub(super) enum Source<'a> {
@@ -38,6 +38,7 @@ pub(super) struct Live<'a> {
     probe: Result<Probe, LinkError>,
     /// What it had applied when it was asked first: the log ends there.
     end: Slot,
+    is_witness: bool,
     /// Where the next page begins.
     next: Slot,
     page: std::vec::IntoIter<Entry>,
@@ -107,15 +108,21 @@ impl<'a> Live<'a> {
         cluster: &'a Cluster,
         patience: Duration,
     ) -> Live<'a> {
-        let (mut end, next) = (Slot(0), Slot(0));
+        let (mut end, next, mut is_witness) = (Slot(0), Slot(0), false);
         let dialling = async {
             let mut probe = Probe::find(cluster, member, patience).await?;
-            end = probe.status().await?.applied;
+            let status = probe.status().await?;
+            (end, is_witness) = (status.applied, status.role == Role::Witness);
             Ok(probe)
         };
         let probe = dialling.await;
         let page = Vec::new().into_iter();
-        Live { runtime, member, cluster, patience, probe, end, next, page }
+        Live { runtime, member, cluster, patience, probe, end, is_witness, next, page }
+    }
+
+    /// Whether it said that it executes nothing.
+    pub(super) fn is_witness(&self) -> bool {
+        self.is_witness
     }
 
     /// Where it was reached, or where it should have been.

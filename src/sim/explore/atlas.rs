@@ -180,7 +180,8 @@ impl Atlas {
             | Message::Recall(_)
             | Message::Recollection(_)
             | Message::Rejoin(_)
-            | Message::Testimony(_) => false,
+            | Message::Testimony(_)
+            | Message::Holds(_) => false,
         }
     }
 
