@@ -9,7 +9,8 @@ BINARY := target/release/indelible
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 DIST := indelible-$(VERSION)
 
-.PHONY: build demo test cases quick check soak sim sabotage bench bench-growth bench-transfer dist clean
+.PHONY: build demo test cases quick check soak sim sabotage bench bench-growth bench-transfer \
+	rivals dist clean
 
 build:
 	$(CARGO) build --release --locked
@@ -71,6 +72,10 @@ MISSED ?= 1000000
 ROUNDS ?= 4
 bench-transfer:
 	@$(CARGO) bench --locked --bench transfer -- $(MISSED) $(ROUNDS)
+
+# The lock service beside etcd (Debian: etcd-server, etcd-client): make rivals [PART=bench|all].
+rivals: build
+	@tests/rivals/etcd $(PART)
 
 # The committed sources with all crates they need, to build where there is no network. (With
 # --quiet, cargo does not say the configuration that makes it use them.)
