@@ -364,7 +364,7 @@ fn grant(session: &mut Session, wish: Wish, now: Instant) -> Option<ToNode> {
             session.submit(number, Unanswered { body, on_queued, on_reply, place }, now)
         }
         Wish::Ask(asked) => Some(session.ask(asked, now)),
-        Wish::End { on_ended } => session.end(on_ended),
+        Wish::End { on_ended } => session.end(on_ended, now),
         Wish::Subscribe { from, feed } => Some(session.subscribe(from, feed, now)),
     }
 }

@@ -26,6 +26,10 @@ pub enum Lease {
 /// Keep-alives sent in a time to live, if each is answered.
 const KEEP_ALIVES: u32 = 4;
 
+/// How soon what was not taken is said again, and the end of a session that is not answered: who is
+/// new in office takes neither for a moment, and may not be there for long.
+const SOON: Duration = Duration::from_millis(100);
+
 /// So many unanswered keep-alives are remembered.
 const ASKED_MAX: usize = 64;
 
@@ -95,10 +99,16 @@ impl Keeper {
         self.is_ending = false;
     }
 
+    /// The node does not take it yet.
+    pub(super) fn on_busy(&mut self, now: Instant) {
+        self.due = self.due.map(|due| due.min(now + SOON));
+    }
+
     /// The client says that the session is over: what to say now.
-    pub(super) fn end(&mut self) -> Option<ToNode> {
+    pub(super) fn end(&mut self, now: Instant) -> Option<ToNode> {
         self.is_ending = true;
-        self.is_kept().then_some(ToNode::End)
+        self.due = Some(now);
+        self.overdue(now)
     }
 
     /// What is due to be said.
@@ -116,10 +126,12 @@ impl Keeper {
         if !self.is_kept() {
             return None;
         }
-        self.due = Some(now + self.ttl / KEEP_ALIVES / 2);
+        let again = self.ttl / KEEP_ALIVES / 2;
         if self.is_ending {
+            self.due = Some(now + again.min(SOON));
             return Some(ToNode::End);
         }
+        self.due = Some(now + again);
         self.last += 1;
         self.asked.insert(self.last, now);
         if self.asked.len() > ASKED_MAX {
@@ -164,20 +176,37 @@ mod tests {
         assert_eq!(keeper.lease(), Lease::Until(at(1100)));
     }
 
-    /// Bugs that turn it red: a session that comes back to life; an end that is said once only; a
-    /// session for ever that is kept alive.
+    /// Bugs that turn it red: what a node did not take yet waits for its usual time; or nothing was
+    /// to be said, and is.
+    #[test]
+    fn what_was_not_taken_is_said_again_soon() {
+        let start = Instant::now();
+        let mut keeper = Keeper::new(TTL * 100);
+        keeper.on_busy(start);
+        assert_eq!(keeper.overdue(start + TTL), None);
+        keeper.on_applied(start);
+        let asked_at = start + TTL * 25;
+        asked(keeper.overdue(asked_at));
+        assert_eq!(keeper.overdue(asked_at + SOON), None);
+        keeper.on_busy(asked_at);
+        asked(keeper.overdue(asked_at + SOON));
+    }
+
+    /// Bugs that turn it red: a session that comes back to life; an end that is said once only, or
+    /// as seldom as a keep-alive; a session for ever that is kept alive.
     #[test]
     fn what_is_over_stays_over() {
         let start = Instant::now();
         let mut keeper = Keeper::new(TTL);
         keeper.on_applied(start);
         let id = asked(keeper.overdue(start + TTL));
-        assert_eq!(keeper.end(), Some(ToNode::End));
-        assert_eq!(keeper.overdue(start + TTL * 2), Some(ToNode::End));
+        assert_eq!(keeper.end(start + TTL), Some(ToNode::End));
+        assert_eq!(keeper.overdue(start + TTL), None);
+        assert_eq!(keeper.overdue(start + TTL + SOON), Some(ToNode::End));
         keeper.on_over();
         keeper.on_applied(start + TTL);
         assert!(!keeper.on_alive(id));
-        assert_eq!((keeper.lease(), keeper.end()), (Lease::Over, None));
+        assert_eq!((keeper.lease(), keeper.end(start + TTL)), (Lease::Over, None));
         let mut keeper = Keeper::new(Duration::ZERO);
         keeper.on_applied(start);
         assert_eq!((keeper.lease(), keeper.overdue(start + TTL)), (Lease::None, None));

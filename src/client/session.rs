@@ -110,8 +110,8 @@ impl Session {
     }
 
     /// The client says that the session is over; what to say now.
-    pub(super) fn end(&mut self, on_ended: oneshot::Sender<()>) -> Option<ToNode> {
-        let said = self.keeper.end();
+    pub(super) fn end(&mut self, on_ended: oneshot::Sender<()>, now: Instant) -> Option<ToNode> {
+        let said = self.keeper.end(now);
         if said.is_some() {
             self.on_ended.push(on_ended);
         } else {
@@ -209,6 +209,10 @@ impl Session {
             FromNode::Leader(leader) => Advice::Leader(leader),
             FromNode::Queued(number) => self.on_queued(number),
             FromNode::Reply { number, slot, outcome } => self.on_reply(number, slot, outcome, now),
+            FromNode::Rejected { number: RequestNumber(0), why: Refusal::Busy } => {
+                self.keeper.on_busy(now);
+                Advice::Stay
+            }
             FromNode::Rejected { why, .. } => self.on_refusal(&why),
             FromNode::Entries { first, next, entries } => {
                 self.on_entries(first, next, entries, now)

@@ -90,9 +90,10 @@ pub(super) struct Arrived {
 /// sleeps: less would gain nothing where there is nothing else to do.
 ///
 /// Measured (2026-11-27, two cores for three nodes and 64 clients, `make bench-transfer`, a million
-/// messages missed, nothing beside): while it lasts the clients have 0.90 of the rate with two nodes
-/// up and 0.91 of that with three (medians of four rounds, 0.76 to 0.93); without the rest it was
-/// 0.60 to 0.77, beside other work. 176,594 entries come a second then, 160,691 on an idle cluster.
+/// messages missed, nothing beside): while it lasts the clients have 0.90 of the rate with two
+/// nodes up and 0.91 of that with three (medians of four rounds, 0.76 to 0.93); without the rest it
+/// was 0.60 to 0.77, beside other work. 176,594 entries come a second then, 160,691 on an idle
+/// cluster.
 const PACE_TICKS: u64 = 10;
 
 /// Nothing of a transfer counts.

@@ -363,14 +363,18 @@ async fn fenced() -> Result<(), Failed> {
         writer.arg(&own).args(["--role", "guarded", &guarded.address]);
         Holder::spawn(writer, "holds")
     };
+    let until = Instant::now() + PATIENCE;
+    let tokens = |of: &Mutex<Vec<u64>>| of.lock().expect("no writer panics").clone();
     let first = writer("2s")?;
     let under = first.command_pid()?;
+    while tokens(&guarded.taken).is_empty() {
+        assert!(Instant::now() < until, "the first writes");
+        pause().await;
+    }
     // The one that watches, and then the one that writes.
     kill_process(first.pid(), Signal::STOP)?;
     kill_process(under, Signal::STOP)?;
     let second = writer("60s")?;
-    let until = Instant::now() + PATIENCE;
-    let tokens = |of: &Mutex<Vec<u64>>| of.lock().expect("no writer panics").clone();
     while tokens(&guarded.taken).windows(2).all(|pair| pair[0] == pair[1]) {
         assert!(Instant::now() < until, "the second writes");
         pause().await;
