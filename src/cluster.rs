@@ -2,7 +2,7 @@
 //!
 //! ```toml
 //! cluster = "room"            # the name is the identity: stores and peers of another are refused
-//! service = "chat"            # optional: what runs on its log, "chat" or "lock"
+//! service = "chat"            # optional: what runs on its log, "chat", "lock" or "poll"
 //! election = "400ms"          # optional: the one timeout that all others follow from
 //!
 //! [[node]]
@@ -51,6 +51,8 @@ pub enum Service {
     Chat,
     /// The lock service.
     Lock,
+    /// The poll service.
+    Poll,
 }
 
 /// A member of a cluster.
@@ -111,7 +113,7 @@ struct FileNode {
 
 impl Service {
     /// All there are.
-    pub const ALL: [Service; 2] = [Service::Chat, Service::Lock];
+    pub const ALL: [Service; 3] = [Service::Chat, Service::Lock, Service::Poll];
 
     /// Its name, as the cluster file has it.
     #[must_use]
@@ -119,6 +121,7 @@ impl Service {
         match self {
             Service::Chat => "chat",
             Service::Lock => "lock",
+            Service::Poll => "poll",
         }
     }
 

@@ -65,7 +65,7 @@
 //! | 1 | [`wire`] | the codec, frames, what clients and nodes say |
 //! | 1 | [`disk`] | syncs, locks, small files; the only `unsafe` |
 //! | 1 | [`cluster`] | the cluster file |
-//! | 2 | [`services`] | the chat room and the locks; know nothing of Paxos |
+//! | 2 | [`services`] | chat room, locks, polls; know nothing of Paxos |
 //! | 2 | [`wal`] | stable storage: sled, held so that it keeps what it says |
 //! | 2 | [`shelf`] | what the log need not hold: the archive, and snapshots |
 //! | 3 | [`node`] | a whole node without a socket |
@@ -76,6 +76,7 @@
 //! | 5 | [`server`] | threads, sockets and the real clock around a node |
 //! | 5 | [`local`] | a cluster of child processes on this machine |
 //! | 5 | [`locker`] | a session with the lock service: ask, wait, hold, give back |
+//! | 5 | [`poller`] | a session with the poll service, and the file that keeps results |
 //! | 6 | [`master`] | the harness that reads commands from standard input |
 //! | 6 | [`demo`] | what a person would do to convince themselves, played and checked |
 //! | 6 | [`cli`] | what people see |
@@ -94,6 +95,7 @@ pub mod locker;
 pub mod master;
 pub mod node;
 pub mod paxos;
+pub mod poller;
 pub mod rsm;
 pub mod server;
 pub mod services;

@@ -198,7 +198,7 @@ fn decided<'l>(ledger: &'l Ledger<'_>, slot: Slot) -> Option<&'l Command> {
 
 fn request(command: &Command) -> Option<&Bytes> {
     match command {
-        Command::Noop | Command::End(_) => None,
+        Command::Noop | Command::End(_) | Command::Wake(_) => None,
         Command::Request(request) => Some(&request.body),
     }
 }

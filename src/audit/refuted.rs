@@ -150,6 +150,7 @@ pub(super) fn value(slot: Slot, command: &Command) -> String {
     match command {
         Command::Noop => "a no-op".to_owned(),
         Command::End(client) => format!("the end of session {client}"),
+        Command::Wake(time_ms) => format!("the wake at {time_ms} ms"),
         Command::Request(request) => {
             let (number, client) = (request.number, request.client);
             format!("request {number} of {client}, {}", body(slot, &request.body))

@@ -32,7 +32,7 @@ pub(super) struct ClusterArgs {
     /// The same a member at a time, in any order: its id and where it listens
     #[arg(long, env = "INDELIBLE_PEERS", value_name = "ID=HOST:PORT", value_delimiter = ',')]
     peer: Vec<String>,
-    /// What runs on its log, if there is no file to say so: chat or lock
+    /// What runs on its log, if there is no file to say so: chat, lock or poll
     #[arg(long, env = "INDELIBLE_SERVICE", value_name = "SERVICE", value_parser = service)]
     service: Option<Service>,
     /// How many members may fail at a time: the cluster must have exactly 2N+1
@@ -128,7 +128,7 @@ fn from_file(file: &Path, name: Option<&str>) -> Result<Cluster, Failure> {
 
 fn service(text: &str) -> Result<Service, String> {
     let named = Service::ALL.into_iter().find(|service| service.name() == text);
-    named.ok_or_else(|| "expected chat or lock".to_owned())
+    named.ok_or_else(|| "expected chat, lock or poll".to_owned())
 }
 
 fn usage(line: &str) -> Failure {

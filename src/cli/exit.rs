@@ -24,7 +24,8 @@ Exit statuses:
   70  a node's state is not that of the others; or what should not happen
   73  a store exists already
   74  the disk failed, is full, or a store is damaged
-  75  busy: a store is in use; a lock is another's, or to wait for it would be a deadlock
+  75  busy: a store, a file of results or a client's name is in use; a lock is another's, or to
+      wait for it would be a deadlock
   76  a lock was lost while its command ran
   77  a lock is not its own, or not with this token
   78  a bad cluster file, a store or log of another node or cluster, or one that was replaced

@@ -198,6 +198,7 @@ fn describe(command: &Command) -> String {
     match command {
         Command::Noop => "no-op".to_owned(),
         Command::End(client) => format!("end of session {client}"),
+        Command::Wake(time_ms) => format!("wake at {time_ms} ms"),
         Command::Request(request) => {
             format!(
                 "request {} of {}, {} bytes",

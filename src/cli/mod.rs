@@ -16,6 +16,7 @@ mod logging;
 mod lossy;
 mod master;
 mod node;
+mod poll;
 mod replace;
 mod sim;
 mod status;
@@ -30,12 +31,13 @@ pub use demo::{Demo, DemoArgs, KillArgs, LockPlayArgs, LostDiskArgs, Play, Views
 pub use exit::{Failure, Status};
 pub use master::{Master, MasterArgs};
 
-/// Persistent Multi-Paxos nodes on a write-ahead log, and a chat room and locks on top.
+/// Persistent Multi-Paxos nodes on a write-ahead log, with a chat room, locks and polls on top.
 ///
 /// A cluster is described by a file (or by flags: --replicas). Each member makes its store once
 /// with `format`, and then runs as `node`; `replace` brings one back whose disk is lost. `chat`
-/// talks in the room, `lock` holds locks while a command runs, `status` tells how the nodes are,
-/// `inspect` reads a store offline and `audit` all of them, `verify` compares what they executed.
+/// talks in the room, `lock` holds locks while a command runs, `poll` asks and answers, `status`
+/// tells how the nodes are, `inspect` reads a store offline and `audit` all of them, `verify`
+/// compares what they executed.
 /// `master` drives a whole cluster on this machine from commands on standard input.
 #[derive(clap::Parser)]
 #[command(name = "indelible", version, max_term_width = 100, after_help = exit::TABLE)]
@@ -72,6 +74,8 @@ enum Command {
     Check(lock::CheckArgs),
     #[command(about = "Take a lock away from its holder, on the record")]
     Break(lock::BreakArgs),
+    #[command(about = "Ask all who are joined a question, or be one of them")]
+    Poll(poll::PollArgs),
     #[command(hide = true)]
     Tied(lock::TiedArgs),
     #[command(about = "How each member is")]
@@ -128,6 +132,7 @@ fn run(cli: Cli, master: Master<'_>, demo: Demo<'_>) -> Result<(), Failure> {
         Command::Ls(args) => lock::run_ls(&args),
         Command::Check(args) => lock::run_check(&args),
         Command::Break(args) => lock::run_break(&args),
+        Command::Poll(args) => poll::run(args),
         Command::Tied(args) => lock::run_tied(args),
         Command::Status(args) => status::run(&args),
         Command::Bench(args) => bench::run(&args),

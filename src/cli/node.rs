@@ -205,6 +205,7 @@ pub(super) fn serve(
     let line_of: server::LineOf = match cluster.service {
         Service::Chat => chat::logged,
         Service::Lock => super::lock::logged,
+        Service::Poll => super::poll::logged,
     };
     let log_file = args.log_file.map(|path| (path, line_of));
     let options = server::Options {

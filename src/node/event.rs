@@ -48,6 +48,9 @@ pub enum Event {
         /// Milliseconds since the last tick.
         elapsed: u64,
     },
+    /// What the clock shows, in milliseconds since 1970. Needed only while the machine has a
+    /// deadline; it may go wrong and back.
+    Clock(u64),
     /// Leave the next slots empty.
     Skip(u64),
     /// Fill the slots that were left empty.

@@ -76,11 +76,13 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         ends
     }
 
-    /// Has something decided in this ballot, if there are leases to count and nothing is under way.
+    /// Has something decided in this ballot, if there is something to count, a lease or the time to
+    /// a deadline, and nothing is under way.
     fn prove_office(&mut self, ballot: Ballot) -> Vec<Input> {
         let has_leases = self.executor.sessions().leased().next().is_some();
+        let counts = has_leases || self.executor.machine().deadline().is_some();
         let is_idle = self.replica.is_ready() && self.replica.outstanding() == 0;
-        if !has_leases || !is_idle || self.leasing.proved == Some(ballot) {
+        if !counts || !is_idle || self.leasing.proved == Some(ballot) {
             return Vec::new();
         }
         self.leasing.proved = Some(ballot);
@@ -136,7 +138,12 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
 
     /// Whether leases are counted in the leadership that this node holds.
     fn counts_leases(&self) -> bool {
-        let office = self.replica.tenure().map(|tenure| tenure.ballot);
-        office.is_some() && self.leasing.leases.office() == office
+        self.proved_office().is_some()
+    }
+
+    /// The leadership that this node holds, if it is proved.
+    pub(super) fn proved_office(&self) -> Option<Ballot> {
+        let office = self.replica.tenure()?.ballot;
+        (self.leasing.leases.office() == Some(office)).then_some(office)
     }
 }

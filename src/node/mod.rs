@@ -17,6 +17,7 @@ mod recovery;
 mod standing;
 mod storage;
 mod transfer;
+mod waking;
 mod witness;
 mod word;
 
@@ -35,6 +36,7 @@ use keeping::Keeping;
 use leasing::Leasing;
 use recovery::recover;
 use transfer::Offered;
+use waking::Waking;
 use witness::recover_copy;
 use word::Word;
 
@@ -54,6 +56,7 @@ pub struct Node<W, M> {
     reads: u64,
     keeping: Keeping,
     leasing: Leasing,
+    waking: Waking,
     /// What is stepped through before all else: a snapshot in force is told to the core before the
     /// core can decide anything below it.
     first: Vec<Input>,
@@ -109,6 +112,7 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
             reads: 0,
             keeping,
             leasing: Leasing::default(),
+            waking: Waking::default(),
             first,
             tap: Listener::default(),
         })
@@ -209,6 +213,7 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
                 self.leasing.pass(elapsed);
                 inputs.extend(self.tick_keeping(elapsed)?);
             }
+            Event::Clock(time_ms) => self.waking.note_clock(time_ms),
             Event::Skip(count) => inputs.push(Input::Skip(count)),
             Event::Heal => inputs.push(Input::Heal),
             Event::Kept(slot, older) => self.on_kept(slot, older, outputs)?,
@@ -303,6 +308,7 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         let passed = self.executor.take_checkpoints();
         self.replica.note_applied(self.executor.applied(), passed);
         inputs.extend(self.tend_leases());
+        inputs.extend(self.tend_deadline());
         // Only now is it known whether it was applied meanwhile.
         for request in posted {
             inputs.extend(self.admit_request(request, outputs));

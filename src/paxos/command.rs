@@ -1,4 +1,4 @@
-//! What a slot can hold: a client's request, or nothing.
+//! What a slot can hold: a client's request, a word of the leader's own, or nothing.
 //!
 //! A request carries everything that applying it needs, time included, so that every node that
 //! applies it does the same (Schneider 1990). The core reads only who asked and which number.
@@ -43,6 +43,8 @@ pub enum Command {
     Request(Request),
     /// This session is over: its client said so, or was silent for longer than its time to live.
     End(ClientId),
+    /// It is so late, in milliseconds since 1970, by the clock of a leader: something is due.
+    Wake(u64),
 }
 
 impl Command {
@@ -52,7 +54,7 @@ impl Command {
         /// More than the fixed part of any command takes on the wire.
         const FIXED_BYTES: usize = 96;
         match self {
-            Command::Noop | Command::End(_) => FIXED_BYTES,
+            Command::Noop | Command::End(_) | Command::Wake(_) => FIXED_BYTES,
             Command::Request(request) => FIXED_BYTES + request.body.len(),
         }
     }
@@ -82,6 +84,7 @@ impl fmt::Display for Command {
             Command::Noop => write!(f, "noop"),
             Command::Request(request) => write!(f, "{}#{}", request.client, request.number),
             Command::End(client) => write!(f, "{client} ends"),
+            Command::Wake(time_ms) => write!(f, "wake at {time_ms}"),
         }
     }
 }

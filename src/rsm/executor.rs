@@ -43,7 +43,7 @@ pub struct Applied {
 /// What became of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// Nothing was to be done.
+    /// Nothing that anybody waits for.
     Nothing,
     /// It was a request.
     Request {
@@ -117,6 +117,12 @@ impl<M: StateMachine> Executor<M> {
                     machine.end(&mut turn);
                 }
                 Fate::Ended(*client)
+            }
+            Command::Wake(at_ms) => {
+                *time_ms = (*at_ms).max(*time_ms);
+                turn.time_ms = *time_ms;
+                machine.wake(&mut turn);
+                Fate::Nothing
             }
         };
         let applied = Applied { fate, notices: turn.into_notices() };
@@ -218,6 +224,7 @@ impl<M: StateMachine> Executor<M> {
                 hash.mix(&request.body);
             }
             Command::End(client) => hash.mix(&client.0.to_le_bytes()),
+            Command::Wake(at_ms) => hash.mix(&at_ms.to_le_bytes()),
         }
         if let Fate::Request { outcome: Outcome::Applied(_, reply), .. } = &applied.fate {
             hash.mix(reply);

@@ -45,6 +45,14 @@ impl<M: StateMachine> StateMachine for Flipped<M> {
         self.machine.end(turn);
     }
 
+    fn deadline(&self) -> Option<u64> {
+        self.machine.deadline()
+    }
+
+    fn wake(&mut self, turn: &mut Turn<'_>) {
+        self.machine.wake(turn);
+    }
+
     fn query(&self, query: &[u8], archive: &Archive) -> Vec<u8> {
         self.machine.query(query, archive)
     }

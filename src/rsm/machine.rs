@@ -18,6 +18,16 @@ pub trait StateMachine {
     /// frees what it held. No command of that session comes after this.
     fn end(&mut self, _turn: &mut Turn<'_>) {}
 
+    /// When something is due, in milliseconds since 1970: a leader whose clock has passed that has
+    /// a [`wake`](StateMachine::wake) put into the log. Asked often.
+    fn deadline(&self) -> Option<u64> {
+        None
+    }
+
+    /// It is as late as the turn says, and that is not before the deadline, unless that has moved
+    /// meanwhile. May come late, and more than once. What was due must not be due any more.
+    fn wake(&mut self, _turn: &mut Turn<'_>) {}
+
     /// Answers a question without changing anything. Total: any bytes will do.
     fn query(&self, query: &[u8], archive: &Archive) -> Vec<u8>;
 
@@ -35,12 +45,14 @@ pub trait StateMachine {
 pub struct Turn<'a> {
     /// The slot that the command was decided in.
     pub at: Slot,
-    /// Whose it is; at an [`end`](StateMachine::end) the session that is over.
+    /// Whose it is; at an [`end`](StateMachine::end) the session that is over; at a
+    /// [`wake`](StateMachine::wake) session 0.
     pub session: ClientId,
     /// That session's time to live, in milliseconds; 0 is for ever.
     pub ttl_ms: u64,
-    /// The latest time at which a node took a command from its client, this one or one before, by
-    /// that node's clock, in milliseconds since 1970; 0 if none said. For people to read.
+    /// The latest time at which a node took a command from its client, or a leader woke its
+    /// machine, with this command or one before, by that node's clock, in milliseconds since 1970;
+    /// 0 if none said. It never goes back; it is as wrong as the clock that is ahead most.
     pub time_ms: u64,
     /// What is kept for ever.
     pub archive: &'a mut Archive,

@@ -124,6 +124,9 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
         let mut events = Vec::with_capacity(turn.len() + 1);
         let mut later = Vec::new();
         events.extend(self.tick());
+        if !events.is_empty() && self.node.deadline().is_some() {
+            events.push(Event::Clock(now_ms()));
+        }
         let mut stop = false;
         for Waiting { job, .. } in turn.drain(..) {
             match job {
@@ -169,7 +172,7 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
             }
         }
         if !events.is_empty() {
-            self.is_settled &= events.iter().all(|event| matches!(event, Event::Tick { .. }));
+            self.is_settled &= events.iter().all(is_time);
             let outputs = self.node.handle(events, &mut self.ways)?;
             self.answer(outputs);
             self.note_stores();
@@ -328,9 +331,18 @@ impl<W: Wal, M: StateMachine> Drive<W, M> {
     }
 }
 
-/// A request, and when it came, for people to read: no decision rests on it.
+/// Whether it only says that time passes.
+fn is_time(event: &Event) -> bool {
+    matches!(event, Event::Tick { .. } | Event::Clock(_))
+}
+
+/// A request, and when it came: the protocol rests nothing on it.
 fn timed(request: Request) -> Request {
+    Request { time_ms: now_ms(), ..request }
+}
+
+/// What the clock shows, in milliseconds since 1970.
+fn now_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let time_ms = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
-    Request { time_ms, ..request }
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
 }

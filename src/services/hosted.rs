@@ -2,6 +2,7 @@
 
 use super::chat::Chat;
 use super::lock::Locks;
+use super::poll::Polls;
 use crate::cluster::Service;
 use crate::rsm::{Archive, StateMachine, Turn};
 
@@ -12,6 +13,8 @@ pub enum Hosted {
     Chat(Chat),
     /// The lock service.
     Lock(Box<Locks>),
+    /// The poll service.
+    Poll(Box<Polls>),
 }
 
 impl Hosted {
@@ -21,6 +24,7 @@ impl Hosted {
         match service {
             Service::Chat => Hosted::Chat(Chat),
             Service::Lock => Hosted::Lock(Box::default()),
+            Service::Poll => Hosted::Poll(Box::default()),
         }
     }
 
@@ -29,7 +33,7 @@ impl Hosted {
     pub fn archives_commands(&self) -> bool {
         match self {
             Hosted::Chat(_) => true,
-            Hosted::Lock(_) => false,
+            Hosted::Lock(_) | Hosted::Poll(_) => false,
         }
     }
 }
@@ -39,6 +43,7 @@ impl StateMachine for Hosted {
         match self {
             Hosted::Chat(chat) => chat.apply(turn, command),
             Hosted::Lock(locks) => locks.apply(turn, command),
+            Hosted::Poll(polls) => polls.apply(turn, command),
         }
     }
 
@@ -46,6 +51,23 @@ impl StateMachine for Hosted {
         match self {
             Hosted::Chat(chat) => chat.end(turn),
             Hosted::Lock(locks) => locks.end(turn),
+            Hosted::Poll(polls) => polls.end(turn),
+        }
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        match self {
+            Hosted::Chat(chat) => chat.deadline(),
+            Hosted::Lock(locks) => locks.deadline(),
+            Hosted::Poll(polls) => polls.deadline(),
+        }
+    }
+
+    fn wake(&mut self, turn: &mut Turn<'_>) {
+        match self {
+            Hosted::Chat(chat) => chat.wake(turn),
+            Hosted::Lock(locks) => locks.wake(turn),
+            Hosted::Poll(polls) => polls.wake(turn),
         }
     }
 
@@ -53,6 +75,7 @@ impl StateMachine for Hosted {
         match self {
             Hosted::Chat(chat) => chat.query(query, archive),
             Hosted::Lock(locks) => locks.query(query, archive),
+            Hosted::Poll(polls) => polls.query(query, archive),
         }
     }
 
@@ -60,6 +83,7 @@ impl StateMachine for Hosted {
         match self {
             Hosted::Chat(chat) => chat.snapshot(),
             Hosted::Lock(locks) => locks.snapshot(),
+            Hosted::Poll(polls) => polls.snapshot(),
         }
     }
 
@@ -67,6 +91,7 @@ impl StateMachine for Hosted {
         match self {
             Hosted::Chat(chat) => chat.restore(snapshot),
             Hosted::Lock(locks) => locks.restore(snapshot),
+            Hosted::Poll(polls) => polls.restore(snapshot),
         }
     }
 }

@@ -6,4 +6,6 @@
 pub mod chat;
 pub mod hosted;
 pub mod lock;
+pub mod poll;
 pub mod printed;
+pub mod word;

@@ -67,7 +67,7 @@ impl Tenants {
                 self.on_request(*slot, request, outcome);
             }
             (Command::End(session), _) => self.on_end(*session),
-            (Command::Request(_) | Command::Noop, _) => (),
+            (Command::Request(_) | Command::Noop | Command::Wake(_), _) => (),
         }
         for Notice { session, body } in &applied.notices {
             match Told::decode(body).expect("the locks' own words") {

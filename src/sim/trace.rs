@@ -139,6 +139,7 @@ pub(super) fn about(event: &Event) -> (&'static str, Option<Ballot>, Option<Slot
         Event::Query { .. } => ("read", None, None),
         Event::Reset(_) => ("reset", None, None),
         Event::Tick { .. } => ("tick", None, None),
+        Event::Clock(_) => ("clock", None, None),
         Event::Skip(count) => ("skip", None, Some(Slot(*count))),
         Event::Heal => ("heal", None, None),
         Event::Kept(slot, _) => ("kept", None, Some(*slot)),

@@ -322,6 +322,7 @@ impl World {
             | Event::Query { .. }
             | Event::Reset(_)
             | Event::Tick { .. }
+            | Event::Clock(_)
             | Event::Skip(_)
             | Event::Heal
             | Event::Kept(..) => String::new(),

@@ -170,7 +170,11 @@ fn records(album: &mut Album) {
         Record::Accepted(run()),
         Record::Learned {
             first: Slot(3),
-            commands: vec![Command::Noop, Command::End(request().client)],
+            commands: vec![
+                Command::Noop,
+                Command::End(request().client),
+                Command::Wake(1_700_000_000_001),
+            ],
         },
         Record::Decided(Slot(6)),
         Record::Incarnation { node: NODE, incarnation: STORE },

@@ -29,6 +29,7 @@ fn command(command: &Command) -> String {
     match command {
         Command::Noop => "noop".to_owned(),
         Command::End(client) => format!("end of {client}"),
+        Command::Wake(time_ms) => format!("wake at {time_ms}"),
         Command::Request(request) => format!("{}{}", letter(request.client), request.number),
     }
 }

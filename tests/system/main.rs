@@ -29,6 +29,7 @@ mod loss;
 mod master;
 mod need;
 mod node_disk;
+mod polls;
 mod power;
 mod processes;
 mod replace;
@@ -112,6 +113,7 @@ fn trials() -> Vec<Trial> {
         loss::trials(),
         master::trials(),
         node_disk::trials(),
+        polls::trials(),
         power::trials(),
         replace::trials(),
         rounds::trials(),

@@ -31,6 +31,11 @@ pub(crate) fn lock_operations() -> u64 {
     if soak() { 20_000 } else { 2_000 }
 }
 
+/// Replicas and clients of the poll service that are killed.
+pub(crate) fn poll_kills() -> u32 {
+    if soak() { 500 } else { 30 }
+}
+
 /// How long replicas are killed in turn.
 pub(crate) fn rounds() -> Duration {
     Duration::from_secs(if soak() { 60 } else { 10 })

@@ -42,7 +42,7 @@ pub(crate) const RULES: [Rule; 10] = [
 ];
 
 /// Who may import whom: a module only from those of a lower number.
-const LAYERS: [(&str, u8); 22] = [
+const LAYERS: [(&str, u8); 23] = [
     ("paxos", 0),
     ("rsm", 1),
     ("wire", 1),
@@ -59,6 +59,7 @@ const LAYERS: [(&str, u8); 22] = [
     ("server", 5),
     ("local", 5),
     ("locker", 5),
+    ("poller", 5),
     ("master", 6),
     ("web", 6),
     ("cli", 6),

@@ -67,7 +67,7 @@ pub(crate) fn run_tied(args: TiedArgs) -> Result<(), Failure> {
 }
 
 /// Resolves when a person or the system asks this process to end, before there is a command.
-pub(super) fn interrupted() -> Result<impl Future<Output = Failure>, Failure> {
+pub(crate) fn interrupted() -> Result<impl Future<Output = Failure>, Failure> {
     let system = |error: std::io::Error| Failure::system(&error);
     let mut signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
         .map(|kind| signal(kind).map(|stream| (kind.as_raw_value(), stream)));

@@ -24,13 +24,13 @@ use crate::cluster::{Cluster, Service};
 use crate::locker::{Error, Locker, Outcome, Terms, Want};
 use crate::paxos::NodeId;
 
-pub(super) use child::{TiedArgs, run_tied};
+pub(super) use child::{TiedArgs, interrupted, run_tied};
 pub(super) use others::{
     BreakArgs, CheckArgs, LsArgs, ShowArgs, UnlockArgs, run_break, run_check, run_ls, run_show,
     run_unlock,
 };
 use tell::Tell;
-pub(super) use tell::logged;
+pub(super) use tell::{logged, text, time};
 
 /// Hold locks while a command runs
 ///

@@ -172,7 +172,7 @@ fn aside(object: &Value) {
 }
 
 /// Bytes as text, for programs.
-pub(super) fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     let mut text = String::new();
     print(&mut text, bytes, |_| false);
     text
@@ -281,7 +281,7 @@ pub(super) fn refusal_line(refusal: Refusal) -> &'static str {
 }
 
 /// A time as a clock said it.
-pub(super) fn time(since_ms: u64) -> String {
+pub(crate) fn time(since_ms: u64) -> String {
     if !(1..MS_MAX).contains(&since_ms) {
         return "a time unknown".to_owned();
     }

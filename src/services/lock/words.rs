@@ -4,11 +4,11 @@
 //! longer than a frame to a client: names, labels and reasons have limits, lists come in pages.
 
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use crate::services::word::Word;
+
 use crate::paxos::{ClientId, Slot};
-use crate::wire::codec;
 
 /// The longest name of a lock, in bytes; the shortest is one.
 pub const NAME_BYTES_MAX: usize = 1024;
@@ -27,21 +27,6 @@ pub const PAGE_BYTES_MAX: usize = 256 << 10;
 
 /// How many edges of a cycle are shown; of a longer one the first ones and the last.
 pub const EDGES_MAX: usize = 32;
-
-/// A word: a value that travels as bytes.
-pub trait Word: Serialize + DeserializeOwned {
-    /// Its bytes.
-    #[must_use]
-    fn encode(&self) -> Bytes {
-        Bytes::from(codec::encode(self))
-    }
-
-    /// The word that these bytes are, if they are one of its kind.
-    #[must_use]
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        codec::decode(bytes).ok()
-    }
-}
 
 /// A command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
