@@ -31,12 +31,14 @@ pub(super) enum Fault {
     Skip,
     /// A store is lost, and the node comes back with a new one.
     Wipe,
+    /// A replica is away for long, and when it is back another's store is lost.
+    Forsake,
     /// A store is rolled back to what it once was.
     RollBack,
 }
 
 impl Fault {
-    pub(super) const ALL: [Fault; 12] = [
+    pub(super) const ALL: [Fault; 13] = [
         Fault::Crash,
         Fault::Away,
         Fault::Cut,
@@ -48,6 +50,7 @@ impl Fault {
         Fault::Client,
         Fault::Skip,
         Fault::Wipe,
+        Fault::Forsake,
         Fault::RollBack,
     ];
 }
@@ -68,6 +71,7 @@ impl World {
             Fault::Client => weather.load.crash_ticks,
             Fault::Skip => weather.load.skip_ticks,
             Fault::Wipe => weather.process.wipe_ticks,
+            Fault::Forsake => weather.process.forsake_ticks,
             Fault::RollBack => weather.process.roll_back_ticks,
         };
         if mean > 0 {
@@ -120,6 +124,7 @@ impl World {
                 self.clients[client].crash(&mut self.rng);
             }
             Fault::Wipe => self.wipe(node),
+            Fault::Forsake => self.forsake(),
             Fault::RollBack => self.roll_back(node),
             Fault::Skip => {
                 let count = self.rng.u64(1..=3);
@@ -154,6 +159,19 @@ impl World {
         // Those of sessions that it has never heard of come later.
         let later = self.rng.u64(0..elections);
         self.plan(later, Happening::Lure(leader));
+    }
+
+    /// A dangerous moment, helped along: witnesses have to let go of what a replica that is away
+    /// has missed, and when it is back the store of another, which knows, is lost.
+    fn forsake(&mut self) {
+        let mut replicas: Vec<NodeId> =
+            self.members().filter(|node| !self.weather.is_witness(*node)).collect();
+        self.rng.shuffle(&mut replicas);
+        if let [away, lost, ..] = replicas[..] {
+            let ticks = self.weather.election_ticks * self.rng.u64(4..16);
+            self.plan(ticks, Happening::Lose(lost));
+            self.crash_for(away, "is forsaken", ticks);
+        }
     }
 
     /// Half of the clients turn to this node, and half of the holders.

@@ -32,6 +32,8 @@ pub(super) enum Happening {
     Turn(usize),
     /// Clients turn to a node that was deposed and may not know it.
     Lure(NodeId),
+    /// A node's store is lost.
+    Lose(NodeId),
     /// Machines that were replaced, and run, go on.
     Haunt,
     /// A fault.

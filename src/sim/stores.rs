@@ -75,6 +75,13 @@ impl World {
         }
     }
 
+    /// A node's store is lost, if there is to be any fault, and the others can bear it.
+    pub(super) fn lose(&mut self, node: NodeId) {
+        if self.faults && self.may_lose(node) {
+            self.replace(node, false);
+        }
+    }
+
     /// Whether enough others can bring a node back that has lost its store. While a store is rolled
     /// back, all others are to remember.
     pub(super) fn may_lose(&self, node: NodeId) -> bool {

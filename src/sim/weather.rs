@@ -119,6 +119,8 @@ pub struct Process {
     pub stop_ticks: u64,
     /// The mean time between stores that are lost.
     pub wipe_ticks: u64,
+    /// The mean time between replicas that come back when another's store is lost.
+    pub forsake_ticks: u64,
     /// The mean time between stores that are rolled back.
     pub roll_back_ticks: u64,
     /// The share of starts, of a minority, soon after which a bit flips in the state machine.
@@ -188,6 +190,9 @@ impl Weather {
             checkpoint_slots: length(other, 32),
             witness_log_slots: length(watch, 100),
         };
+        if !weather.witnesses.is_empty() {
+            weather.process.forsake_ticks = mean(watch, election_ticks * 8);
+        }
         // Drawn last: seeds that found something keep the weather in which they did.
         weather.disk.flips = share(rng, 0.3);
         weather.tenancy = Tenancy::draw(seed, &weather);
@@ -249,6 +254,7 @@ impl Weather {
                 jump_ticks: 0,
                 stop_ticks: 0,
                 wipe_ticks: 0,
+                forsake_ticks: 0,
                 roll_back_ticks: 0,
                 flips: 0.0,
             },
@@ -361,6 +367,7 @@ impl Process {
             stop_ticks: mean(rng, election_ticks * 8),
             wipe_ticks: if rng.u8(0..3) == 0 { mean(rng, election_ticks * 4) } else { 0 },
             roll_back_ticks: if rng.u8(0..3) == 0 { mean(rng, election_ticks * 4) } else { 0 },
+            forsake_ticks: 0,
             flips: 0.0,
         }
     }

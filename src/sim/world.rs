@@ -166,6 +166,7 @@ impl World {
             Happening::End(node) => self.crash(node, "right after a question"),
             Happening::Turn(party) => self.turn(party),
             Happening::Lure(node) => self.lure(node),
+            Happening::Lose(node) => self.lose(node),
             Happening::Haunt => self.haunt(),
             Happening::Fault(fault) => {
                 if self.faults {
