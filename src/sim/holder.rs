@@ -50,6 +50,8 @@ pub(super) struct Occasion {
     pub(super) members: u16,
     /// Whether faults happen: then it goes on for ever, and else comes to an end.
     pub(super) faults: bool,
+    /// Whether it may say that it is alive, and nothing else.
+    pub(super) is_hushed: bool,
     /// An id for a read, if it has one.
     pub(super) read: u64,
 }
@@ -99,6 +101,12 @@ impl Holder {
     /// How long until its next turn, on average.
     pub(super) fn turn_ticks(&self) -> u64 {
         1 + self.pace_ticks / 2
+    }
+
+    /// If it was stopped, it goes on.
+    pub(super) fn go_on(&mut self, now: u64) {
+        self.stopped_until = self.stopped_until.min(now);
+        self.alive_due = self.alive_due.min(now);
     }
 
     /// Asks that node from now on.
@@ -167,7 +175,8 @@ impl Holder {
 
     /// Thinks of something more to ask for, perhaps.
     fn plan(&mut self, occasion: &Occasion, rng: &mut Rng) {
-        if self.belief.said_end || self.belief.unanswered().count() >= IN_FLIGHT {
+        let is_full = self.belief.unanswered().count() >= IN_FLIGHT;
+        if occasion.is_hushed || self.belief.said_end || is_full {
             return;
         }
         let ask = if occasion.faults { self.wish(rng) } else { self.wind_up(rng) };
@@ -214,7 +223,8 @@ impl Holder {
     fn say(&mut self, occasion: &Occasion, rng: &mut Rng) -> Vec<(NodeId, Event)> {
         let (client, now, target) = (self.belief.id, occasion.hour.now, self.target);
         if self.belief.said_end {
-            return vec![(target, Event::End(client))];
+            let end = (target, Event::End(client));
+            return if occasion.is_hushed { Vec::new() } else { vec![end] };
         }
         let mut said = Vec::new();
         if self.belief.heard().is_some() && now >= self.alive_due {
@@ -222,6 +232,9 @@ impl Holder {
             self.alive_due = now + 1 + self.pace_ticks / 2;
             self.belief.keep_alive(self.alive_ids, occasion.hour);
             said.push((target, Event::KeepAlive { client, id: self.alive_ids }));
+        }
+        if occasion.is_hushed {
+            return said;
         }
         let by_any = self.tenancy.posts > 0.0 && rng.f64() < self.tenancy.posts;
         for request in self.belief.unanswered() {

@@ -56,19 +56,25 @@ impl World {
 
     /// A holder's turn.
     pub(super) fn turn_holder(&mut self, index: usize) {
+        self.act(index);
+        let wait = 1 + self.rng.u64(0..self.holders[index].turn_ticks() * 2);
+        self.plan(wait, Happening::Turn(self.clients.len() + index));
+    }
+
+    /// A holder does something.
+    pub(super) fn act(&mut self, index: usize) {
         let party = self.clients.len() + index;
         let occasion = Occasion {
             hour: self.hour(),
             members: self.weather.members,
             faults: self.faults,
+            is_hushed: self.is_hushed(),
             read: self.report.events * self.parties() as u64 + party as u64,
         };
         let said = self.holders[index].turn(&occasion, &mut self.rng);
         for (node, event) in said {
             self.carry(node, event);
         }
-        let wait = 1 + self.rng.u64(0..self.holders[index].turn_ticks() * 2);
-        self.plan(wait, Happening::Turn(party));
     }
 
     /// What a holder says arrives, perhaps; and perhaps once more, very much later.

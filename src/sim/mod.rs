@@ -39,6 +39,7 @@ pub mod linear;
 mod locked;
 mod machine;
 mod net;
+mod orphan;
 mod parties;
 #[cfg(test)]
 mod pressed;

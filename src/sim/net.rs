@@ -80,6 +80,11 @@ impl Net {
         self.cut_where(until, |from, to| from == lone.0 || to == lone.0);
     }
 
+    /// A node reaches all others again.
+    pub(super) fn rejoin(&mut self, node: NodeId) {
+        self.cut_where(0, |from, to| from == node.0 || to == node.0);
+    }
+
     /// All that is on its way to a node, or leaves for it, arrives then.
     pub(super) fn clog_into(&mut self, node: NodeId, until: u64) {
         let members = self.members;

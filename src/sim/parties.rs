@@ -62,8 +62,11 @@ impl World {
     }
 
     fn turn_client(&mut self, index: usize) {
+        let wait = 1 + self.rng.u64(0..self.weather.load.request_ticks * 2);
+        if self.is_hushed() {
+            return self.plan(wait, Happening::Turn(index));
+        }
         let load = &self.weather.load;
-        let wait = 1 + self.rng.u64(0..load.request_ticks * 2);
         let (in_flight, reads) = (load.in_flight, load.reads);
         let (turns, asks) = (self.rng.u8(0..8) == 0, self.rng.f64() < reads);
         let (members, now, count) = (self.weather.members, self.now, self.parties() as u64);

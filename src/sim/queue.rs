@@ -4,6 +4,7 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 use super::faults::Fault;
+use super::orphan::Stage;
 use crate::node::{Event, Output};
 use crate::paxos::{Envelope, NodeId};
 
@@ -34,6 +35,8 @@ pub(super) enum Happening {
     Lure(NodeId),
     /// A node's store is lost.
     Lose(NodeId),
+    /// The end that this node proposed outlives it.
+    Orphan(NodeId, Stage),
     /// Machines that were replaced, and run, go on.
     Haunt,
     /// A fault.

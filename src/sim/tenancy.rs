@@ -27,6 +27,8 @@ pub struct Tenancy {
     pub stops: f64,
     /// The share of holders that die when the faults stop.
     pub left_behind: f64,
+    /// The share of ends that outlive the leaders which proposed them.
+    pub orphans: f64,
 }
 
 impl Tenancy {
@@ -42,6 +44,7 @@ impl Tenancy {
         ends: 0.0,
         stops: 0.0,
         left_behind: 0.0,
+        orphans: 0.0,
     };
 
     /// In one seed of two; drawn apart, so that all else is as it would be without.
@@ -64,6 +67,7 @@ impl Tenancy {
             ends: share(rng, 0.1),
             stops: share(rng, 0.2),
             left_behind: share(rng, 1.0),
+            orphans: share(rng, 1.0),
         }
     }
 }

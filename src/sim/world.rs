@@ -31,6 +31,8 @@ pub(super) struct World {
     pub(super) now: u64,
     /// How far clocks of nodes have jumped ahead, all told.
     pub(super) leapt: u64,
+    /// Until then nobody asks for anything.
+    pub(super) hushed_until: u64,
     queue: Queue,
     pub(super) disks: Vec<Disk>,
     pub(super) machines: Vec<Machine>,
@@ -103,6 +105,7 @@ impl World {
             rng: Rng::with_seed(seed ^ 0xC0FFEE),
             now: 0,
             leapt: 0,
+            hushed_until: 0,
             queue: Queue::default(),
             history: History::new(),
             checks: Checks::new(&weather),
@@ -167,6 +170,7 @@ impl World {
             Happening::Turn(party) => self.turn(party),
             Happening::Lure(node) => self.lure(node),
             Happening::Lose(node) => self.lose(node),
+            Happening::Orphan(node, stage) => self.orphan(node, stage),
             Happening::Haunt => self.haunt(),
             Happening::Fault(fault) => {
                 if self.faults {
@@ -284,6 +288,7 @@ impl World {
     }
 
     fn post(&mut self, departs: u64, envelope: Envelope) {
+        self.note_end(&envelope);
         if let Some(old) = self.kept.pass(&mut self.rng, &envelope) {
             let delay = 1 + self.rng.u64(0..self.weather.network.delay_ticks * 2);
             self.plan(departs - self.now + delay, Happening::Deliver(Box::new(old)));
