@@ -46,6 +46,10 @@ const CLIENTS: usize = 9;
 
 /// Two replicas that have the state, and a witness.
 async fn rig(data: &Path) -> Result<Rig, Failed> {
+    rig_with(data, &[]).await
+}
+
+async fn rig_with(data: &Path, flags: &[&str]) -> Result<Rig, Failed> {
     let options = Options {
         nodes: 3,
         data: data.to_owned(),
@@ -58,6 +62,7 @@ async fn rig(data: &Path) -> Result<Rig, Failed> {
         cluster.nodes[2].witness = true;
         cluster.with_service(Service::Poll)
     })?;
+    rig.set_flags(flags);
     rig.start_all()?;
     rig.ready(PATIENCE).await?;
     Ok(rig)
@@ -99,10 +104,11 @@ impl Client {
         Client::at(rig, name, answer, rig.folder().join(format!("{name}.results")))
     }
 
-    /// One whose session ends when it is silent for so long.
-    fn restless(rig: &Rig, name: &str, ttl: &str) -> Result<Client, Failed> {
+    /// One that answers by chance, with further flags.
+    fn restless(rig: &Rig, name: &str, flags: &[&str]) -> Result<Client, Failed> {
         let results = rig.folder().join(format!("{name}.results"));
-        Client::spawn(rig, &["--name", name, "--answer", "random", "--ttl", ttl], results)
+        let words = [&["--name", name, "--answer", "random"], flags].concat();
+        Client::spawn(rig, &words, results)
     }
 
     fn at(rig: &Rig, name: &str, answer: &str, results: PathBuf) -> Result<Client, Failed> {
@@ -202,16 +208,20 @@ async fn open_many(poller: Poller, mut rng: Rng, over: Rc<Cell<bool>>) -> Result
     Ok(last)
 }
 
-/// Replicas, witness and clients are killed at random while polls are opened: in the end each file
-/// holds each result of each poll that asked its client, and nothing else.
+/// Replicas, witness and clients are killed at random while polls are opened, and five messages of a
+/// hundred are lost: in the end each file holds each result of each poll that asked its client, and
+/// nothing else.
 async fn storm() -> Result<(), Failed> {
     let data = run::data()?;
     let mut rng = Rng::with_seed(scale::seed());
-    let mut rig = rig(data.path()).await?;
+    let drop_seed = format!("--drop-seed={}", scale::seed());
+    let loss = ["--drop=0.05", &drop_seed];
+    let mut rig = rig_with(data.path(), &loss).await?;
     let names: Vec<String> = (0..CLIENTS).map(|at| format!("client-{at}")).collect();
     // Some of them are away now and then, as far as the replicas know.
     let start = |rig: &Rig, name: &String| {
-        Client::restless(rig, name, if name.ends_with(['1', '3', '5']) { "400ms" } else { "10s" })
+        let ttl = if name.ends_with(['1', '3', '5']) { "400ms" } else { "10s" };
+        Client::restless(rig, name, &[&["--ttl", ttl], &loss[..]].concat())
     };
     let mut clients =
         names.iter().map(|name| start(&rig, name)).collect::<Result<Vec<_>, Failed>>()?;
@@ -363,7 +373,7 @@ async fn sleeper() -> Result<(), Failed> {
     let data = run::data()?;
     let mut rig = rig(data.path()).await?;
     let poller = poller(&rig);
-    let ann = Client::restless(&rig, "ann", "2s")?;
+    let ann = Client::restless(&rig, "ann", &["--ttl=2s"])?;
     joined(&poller, &["ann"]).await?;
     kill_process(Pid::from_child(&ann.child), Signal::STOP)?;
     joined(&poller, &[]).await?;
