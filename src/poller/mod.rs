@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::sync::broadcast;
 use tokio::time::timeout;
 
-use crate::client::{self, Client, Notice, Options};
+use crate::client::{self, Client, Lease, Notice, Options};
 use crate::cluster::Cluster;
 use crate::paxos::ClientId;
 use crate::services::poll::{
@@ -306,6 +306,12 @@ impl Poller {
     async fn question(&self, question: &Question) -> Result<Answer, Error> {
         let body = self.in_time(self.client.query(question.encode())).await??;
         Answer::decode(&body).ok_or(Error::Foreign)
+    }
+
+    /// Whether the session is over, as far as is known: while this machine slept, perhaps.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.client.standing().borrow().lease == Lease::Over
     }
 
     /// Ends the session.

@@ -21,6 +21,7 @@ use indelible::paxos::NodeId;
 use indelible::poller::{Poller, Terms};
 use indelible::services::poll::{Ask, PollId, Said};
 use libtest_mimic::{Failed, Trial};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::task::LocalSet;
 use tokio::time::sleep;
@@ -35,6 +36,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("polls::nine_files_are_the_same_whatever_is_killed", storm),
         trial("polls::a_poll_closes_by_its_time_by_hand_and_by_its_last_answer", closes),
         trial("polls::one_client_keeps_a_file_and_a_name", one_of_each),
+        trial("polls::a_client_that_slept_joins_again", sleeper),
     ]
 }
 
@@ -44,6 +46,10 @@ const CLIENTS: usize = 9;
 
 /// Two replicas that have the state, and a witness.
 async fn rig(data: &Path) -> Result<Rig, Failed> {
+    rig_with(data, &[]).await
+}
+
+async fn rig_with(data: &Path, flags: &[&str]) -> Result<Rig, Failed> {
     let options = Options {
         nodes: 3,
         data: data.to_owned(),
@@ -56,6 +62,7 @@ async fn rig(data: &Path) -> Result<Rig, Failed> {
         cluster.nodes[2].witness = true;
         cluster.with_service(Service::Poll)
     })?;
+    rig.set_flags(flags);
     rig.start_all()?;
     rig.ready(PATIENCE).await?;
     Ok(rig)
@@ -97,10 +104,22 @@ impl Client {
         Client::at(rig, name, answer, rig.folder().join(format!("{name}.results")))
     }
 
+    /// One that answers by chance, with further flags.
+    fn restless(rig: &Rig, name: &str, flags: &[&str]) -> Result<Client, Failed> {
+        let results = rig.folder().join(format!("{name}.results"));
+        let words = [&["--name", name, "--answer", "random"], flags].concat();
+        Client::spawn(rig, &words, results)
+    }
+
     fn at(rig: &Rig, name: &str, answer: &str, results: PathBuf) -> Result<Client, Failed> {
+        Client::spawn(rig, &["--name", name, "--answer", answer], results)
+    }
+
+    fn spawn(rig: &Rig, words: &[&str], results: PathBuf) -> Result<Client, Failed> {
+        let name = words[1];
         let log = rig.folder().join(format!("{name}.log"));
         let log = std::fs::File::options().create(true).append(true).open(log)?;
-        let mut command = poll(rig, &["client", "--name", name, "--answer", answer]);
+        let mut command = poll(rig, &[&["client"], words].concat());
         command.arg("--results").arg(&results).stdin(Stdio::piped());
         let child = command.stdout(Stdio::null()).stderr(log).spawn()?;
         Ok(Client { name: name.to_owned(), results, child })
@@ -189,17 +208,23 @@ async fn open_many(poller: Poller, mut rng: Rng, over: Rc<Cell<bool>>) -> Result
     Ok(last)
 }
 
-/// Replicas, witness and clients are killed at random while polls are opened: in the end each file
-/// holds each result of each poll that asked its client, and nothing else.
+/// Replicas, witness and clients are killed at random while polls are opened, and five messages of a
+/// hundred are lost: in the end each file holds each result of each poll that asked its client, and
+/// nothing else.
 async fn storm() -> Result<(), Failed> {
     let data = run::data()?;
     let mut rng = Rng::with_seed(scale::seed());
-    let mut rig = rig(data.path()).await?;
+    let drop_seed = format!("--drop-seed={}", scale::seed());
+    let loss = ["--drop=0.05", &drop_seed];
+    let mut rig = rig_with(data.path(), &loss).await?;
     let names: Vec<String> = (0..CLIENTS).map(|at| format!("client-{at}")).collect();
-    let start = |rig: &Rig, name: &String| Client::start(rig, name, "random");
+    // Some of them are away now and then, as far as the replicas know.
+    let start = |rig: &Rig, name: &String| {
+        let ttl = if name.ends_with(['1', '3', '5']) { "400ms" } else { "10s" };
+        Client::restless(rig, name, &[&["--ttl", ttl], &loss[..]].concat())
+    };
     let mut clients =
         names.iter().map(|name| start(&rig, name)).collect::<Result<Vec<_>, Failed>>()?;
-    joined(&poller(&rig), &names.iter().map(String::as_str).collect::<Vec<_>>()).await?;
     let over = Rc::new(Cell::new(false));
     let local = LocalSet::new();
     let opening = local.spawn_local(open_many(poller(&rig), rng.fork(), Rc::clone(&over)));
@@ -340,5 +365,24 @@ async fn one_of_each() -> Result<(), Failed> {
         sleep(Duration::from_millis(20)).await;
     }
     drop((taker, poller));
+    audit(&mut rig)
+}
+
+/// A client that was stopped for longer than its session lives is asked again when it goes on.
+async fn sleeper() -> Result<(), Failed> {
+    let data = run::data()?;
+    let mut rig = rig(data.path()).await?;
+    let poller = poller(&rig);
+    let ann = Client::restless(&rig, "ann", &["--ttl=2s"])?;
+    joined(&poller, &["ann"]).await?;
+    kill_process(Pid::from_child(&ann.child), Signal::STOP)?;
+    joined(&poller, &[]).await?;
+    expect(&rig, &["open", "anybody?", "--wait"], 0, "poll 1: nobody was asked")?;
+    kill_process(Pid::from_child(&ann.child), Signal::CONT)?;
+    joined(&poller, &["ann"]).await?;
+    expect(&rig, &["open", "you?", "--wait"], 0, "poll 2: 1 are asked")?;
+    let (expected, _) = expected_files(&rig, 2).await?;
+    ann.keeps(&expected["ann"]).await?;
+    drop((ann, poller));
     audit(&mut rig)
 }

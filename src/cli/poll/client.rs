@@ -202,6 +202,9 @@ impl Voter {
 
     /// Does what is to be done.
     async fn tend(&mut self) -> Result<(), Trouble> {
+        if self.is_joined && self.poller.is_over() {
+            return Err(Error::Over.into());
+        }
         if !self.is_joined {
             self.join().await?;
         }
