@@ -8,6 +8,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use indelible::client::Client;
 use indelible::local::Rig;
@@ -40,6 +41,9 @@ const HELD_MAX: u64 = 1000;
 
 /// More messages than it takes until a snapshot is durable, and told.
 const SAID_MAX: u64 = 20_000;
+
+/// Between two snapshots, when a witness is to get one: several of a transfer's questions.
+const BREATH: Duration = Duration::from_millis(50);
 
 /// Two replicas and a witness, at work.
 async fn rig(data: &Path, flags: &[&str]) -> Result<(Rig, Teller), Failed> {
@@ -81,7 +85,8 @@ async fn each_in_turn() -> Result<(), Failed> {
     alone_is_not_known(&store)
 }
 
-/// More is said until the witness is as it should be: snapshots come with what is said. How much.
+/// More is said until the witness is as it should be: snapshots come with what is said, but not so
+/// often that each is replaced before it is asked for. How much.
 async fn until(
     rig: &mut Rig,
     teller: &mut Teller,
@@ -90,6 +95,7 @@ async fn until(
     let mut said = 0;
     while rig.status(WITNESS).await.is_none_or(|it| !is_so(&it)) {
         teller.say(50, 100).await?;
+        tokio::time::sleep(BREATH).await;
         said += 50;
         assert!(said < SAID_MAX, "the log of the witness is as long as ever");
     }
