@@ -12,7 +12,7 @@ use super::disk::Disk;
 use super::shelf::SimShelf;
 use super::votes::Store;
 use super::weather::Weather;
-use crate::paxos::{Envelope, Message, NodeId, Record, Slot};
+use crate::paxos::{Envelope, Incarnation, Message, NodeId, Record, Slot};
 use crate::rsm::Keep;
 
 /// What was claimed, by which stores.
@@ -50,18 +50,20 @@ impl Holdings {
         if !self.witnesses.contains(&disk.node()) {
             return;
         }
-        for record in written {
+        for (nth, record) in written.iter().enumerate() {
             if let Record::Trimmed { below, .. } = record {
-                self.may_trim(disk, shelf, *below);
+                self.may_trim(disk, shelf, *below, &written[nth..]);
             }
         }
     }
 
-    fn may_trim(&self, witness: &Disk, shelf: &SimShelf, below: Slot) {
+    /// Stores that the same commit records after the trim were not known to it.
+    fn may_trim(&self, witness: &Disk, shelf: &SimShelf, below: Slot, after: &[Record]) {
         let (me, copies) = (witness.node(), shelf.kept().unwrap_or_default());
         let has_copy = copies.first().is_some_and(|(slot, _)| *slot >= below);
         let is_newest = |(node, store): &Store| {
-            witness.inspect(|image| image.incarnation(*node)).is_none_or(|newest| newest <= *store)
+            let newest = witness.inspect(|image| image.incarnation(*node));
+            newest.is_none_or(|newest| newest <= *store || after.contains(&met(*node, newest)))
         };
         let claims = self
             .claimed
@@ -73,4 +75,8 @@ impl Holdings {
             "the log of witness {me} is trimmed below {below}, which {holders:?} alone hold"
         );
     }
+}
+
+fn met(node: NodeId, incarnation: Incarnation) -> Record {
+    Record::Incarnation { node, incarnation }
 }
