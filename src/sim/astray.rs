@@ -20,7 +20,7 @@ use super::weather::Weather;
 use super::world::World;
 use crate::node::{self, Event, Output};
 use crate::paxos::invariants;
-use crate::paxos::{Ballot, Difference, Digest, Echo, Message, NodeId, Slot};
+use crate::paxos::{Ballot, Difference, Digest, Echo, Incarnation, Message, NodeId, Slot};
 use crate::rsm::{Executor, Flip, Flipped, Rolling, StateMachine};
 use crate::wire::client::Outcome;
 
@@ -46,8 +46,8 @@ pub(super) struct Astray {
     from_snapshot: BTreeSet<NodeId>,
     /// Whether anybody ever was wrong.
     ever: bool,
-    /// What each leader was told by echoes of its ballot.
-    echoes: BTreeMap<NodeId, (Ballot, BTreeMap<NodeId, Digest>)>,
+    /// What each leader was told by echoes of its ballot, and by which stores.
+    echoes: BTreeMap<NodeId, (Ballot, BTreeMap<NodeId, (Incarnation, Digest)>)>,
 }
 
 /// What a node is told in a turn, and what it had come to before.
@@ -193,7 +193,7 @@ impl Astray {
             }
             if let Message::Echo(echo) = &envelope.message
                 && leads == Some(echo.ballot)
-                && replica.state().incarnation(envelope.from).is_some()
+                && replica.state().incarnation(envelope.from) == Some(echo.seal.incarnation)
             {
                 self.hear(id, envelope.from, echo);
             }
@@ -211,7 +211,7 @@ impl Astray {
             (*ballot, *told) = (echo.ballot, BTreeMap::new());
         }
         match echo.digest {
-            Some(digest) => told.insert(from, digest),
+            Some(digest) => told.insert(from, (echo.seal.incarnation, digest)),
             None => told.remove(&from),
         };
     }
@@ -239,7 +239,10 @@ impl Astray {
             && leads == Some(*ballot)
             && told.leads == leads
         {
-            let digests: Vec<_> = echoes.iter().map(|(from, digest)| (*from, *digest)).collect();
+            // It may have learnt of a newer store in this very turn, before the echo of the older.
+            let is_newest = |from, store| node.replica().state().incarnation(from) == Some(store);
+            let told = echoes.iter().filter(|(from, (store, _))| is_newest(**from, *store));
+            let digests: Vec<_> = told.map(|(from, (_, digest))| (*from, *digest)).collect();
             assert!(
                 of(&digests) < self.majority,
                 "{id} goes on, though echoes told it: {digests:?}"
