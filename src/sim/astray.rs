@@ -47,8 +47,11 @@ pub(super) struct Astray {
     /// Whether anybody ever was wrong.
     ever: bool,
     /// What each leader was told by echoes of its ballot, and by which stores.
-    echoes: BTreeMap<NodeId, (Ballot, BTreeMap<NodeId, (Incarnation, Digest)>)>,
+    echoes: BTreeMap<NodeId, (Ballot, Echoes)>,
 }
+
+/// By node: its store, and what it told.
+type Echoes = BTreeMap<NodeId, (Incarnation, Digest)>;
 
 /// What a node is told in a turn, and what it had come to before.
 #[derive(Default)]
