@@ -60,6 +60,7 @@ pub(super) enum Wish {
         from: Slot,
         feed: mpsc::Sender<Page>,
     },
+    CopyTo(BTreeSet<NodeId>),
 }
 
 #[derive(Debug)]
@@ -317,11 +318,14 @@ impl<'d> Visit<'d> {
         }
         let (here, now) = (self.link.node, Instant::now());
         let Driver { session, posts, cluster, found, .. } = &mut *self.driver;
-        let said: Vec<ToNode> = wishes
-            .drain(..)
-            .filter_map(|wish| grant(session, wish, now))
-            .filter_map(|message| posts.post(message, here, cluster, found))
-            .collect();
+        let mut said = Vec::new();
+        for wish in wishes.drain(..) {
+            if let Wish::CopyTo(nodes) = wish {
+                posts.copy_to(nodes);
+            } else if let Some(message) = grant(session, wish, now) {
+                said.extend(posts.post(message, here, cluster, found));
+            }
+        }
         self.say(said);
         None
     }
@@ -366,5 +370,6 @@ fn grant(session: &mut Session, wish: Wish, now: Instant) -> Option<ToNode> {
         Wish::Ask(asked) => Some(session.ask(asked, now)),
         Wish::End { on_ended } => session.end(on_ended, now),
         Wish::Subscribe { from, feed } => Some(session.subscribe(from, feed, now)),
+        Wish::CopyTo(_) => None,
     }
 }

@@ -31,6 +31,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -257,6 +258,16 @@ impl Client {
         let (feed, pages) = mpsc::channel(PAGES_MAX);
         self.wishes.send(Wish::Subscribe { from, feed }).await.map_err(|_| Error::Closed)?;
         Ok(pages)
+    }
+
+    /// From now on these nodes get a copy of each new request: its way to the leader may then fail,
+    /// if theirs does not. It is applied once all the same.
+    ///
+    /// # Errors
+    ///
+    /// If the client is closed.
+    pub async fn copy_to(&self, nodes: BTreeSet<NodeId>) -> Result<(), Error> {
+        self.wishes.send(Wish::CopyTo(nodes)).await.map_err(|_| Error::Closed)
     }
 
     /// Where it stands, now and whenever that changes.

@@ -5,7 +5,7 @@
 //! again, where it talks. So nothing is repeated here, and nothing is waited for: a node that does
 //! not answer its call costs the requests that were to go there some time, and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -42,6 +42,8 @@ const HEARD_MAX: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Posts {
     way: Way,
+    /// Who gets a copy of each new request beside that.
+    copies: BTreeSet<NodeId>,
     client: ClientId,
     open: BTreeMap<NodeId, mpsc::Sender<ToNode>>,
     hand_in: mpsc::Sender<FromNode>,
@@ -63,7 +65,7 @@ impl Way {
 impl Posts {
     pub(super) fn new(way: Way, client: ClientId) -> Posts {
         let (hand_in, heard) = mpsc::channel(HEARD_MAX);
-        Posts { way, client, open: BTreeMap::new(), hand_in, heard }
+        Posts { way, copies: BTreeSet::new(), client, open: BTreeMap::new(), hand_in, heard }
     }
 
     /// Whether requests may overtake each other.
@@ -71,7 +73,13 @@ impl Posts {
         self.way != Way::Leader
     }
 
-    /// Sends a new request by another node, if it is to go by another; or gives it back.
+    /// From now on these nodes get a copy of each new request.
+    pub(super) fn copy_to(&mut self, nodes: BTreeSet<NodeId>) {
+        self.copies = nodes;
+    }
+
+    /// Sends a new request by another node, if it is to go by another; or gives it back. Its copies
+    /// go anyway.
     pub(super) fn post(
         &mut self,
         message: ToNode,
@@ -81,8 +89,25 @@ impl Posts {
     ) -> Option<ToNode> {
         let ToNode::Request(request) = message else { return Some(message) };
         let picked = self.way.pick(&request, cluster.members()).filter(|node| *node != here);
-        let Some(node) = picked else { return Some(ToNode::Request(request)) };
-        let Some(member) = cluster.member(node) else { return Some(ToNode::Request(request)) };
+        let copies = self.copies.iter().copied().filter(|node| *node != here);
+        let nodes: BTreeSet<NodeId> = copies.chain(picked).collect();
+        let mut is_sent = false;
+        for node in nodes {
+            let posted = self.post_to(node, &request, cluster, found);
+            is_sent |= posted && picked == Some(node);
+        }
+        (!is_sent).then_some(ToNode::Request(request))
+    }
+
+    /// Sends it by this node, if there is such a one.
+    fn post_to(
+        &mut self,
+        node: NodeId,
+        request: &Request,
+        cluster: &Cluster,
+        found: &BTreeMap<NodeId, String>,
+    ) -> bool {
+        let Some(member) = cluster.member(node) else { return false };
         let post = self.open.get(&node).filter(|post| !post.is_closed()).cloned();
         let post = post.unwrap_or_else(|| {
             let address = found.get(&node).unwrap_or(&member.address).clone();
@@ -93,8 +118,8 @@ impl Posts {
             post
         });
         // If it does not keep up, the session says it again elsewhere.
-        let _ = post.try_send(ToNode::Post(request));
-        None
+        let _ = post.try_send(ToNode::Post(request.clone()));
+        true
     }
 
     /// The next thing that another node said. Safe to abandon while it waits.
@@ -134,6 +159,7 @@ async fn carry(
                     | FromNode::Pulse
                     | FromNode::Alive { .. }
                     | FromNode::Ended
+                    | FromNode::Guests { .. }
                     | FromNode::Left { .. } => (),
                 },
                 message = posted.recv() => match message {

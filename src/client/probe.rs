@@ -99,6 +99,21 @@ impl Probe {
         .await
     }
 
+    /// Which clients are connected to the node?
+    ///
+    /// # Errors
+    ///
+    /// As for [`Probe::status`].
+    pub async fn guests(&mut self) -> Result<Vec<ClientId>, LinkError> {
+        self.asked += 1;
+        let asked = self.asked;
+        self.ask(ToNode::Guests { id: asked }, Some(self.patience / 10), |answer| {
+            let FromNode::Guests { id, sessions } = answer else { return None };
+            (id == asked).then_some(sessions)
+        })
+        .await
+    }
+
     /// Gives an order, once; the inner error is the node's reason not to obey.
     ///
     /// # Errors

@@ -228,7 +228,7 @@ impl Session {
                 Advice::Stay
             }
             FromNode::Left { id, result } => self.on_left(id, result, now),
-            FromNode::Status { .. } | FromNode::Done { .. } => {
+            FromNode::Status { .. } | FromNode::Done { .. } | FromNode::Guests { .. } => {
                 Advice::Leave("it answers what was not asked")
             }
         }

@@ -72,7 +72,9 @@ impl Scene {
                 ToNode::Post(_) | ToNode::KeepAlive { .. } | ToNode::Lease { .. } | ToNode::End => {
                     panic!("not from a session without a lease, that goes by the leader")
                 }
-                ToNode::Status { .. } | ToNode::Order { .. } => panic!("not from a client"),
+                ToNode::Status { .. } | ToNode::Order { .. } | ToNode::Guests { .. } => {
+                    panic!("not from a client")
+                }
             }
         }
     }

@@ -105,6 +105,8 @@ mod tests {
             transfer: None,
             votes: true,
             stores: Vec::new(),
+            silences: Vec::new(),
+            leaderless: None,
         }
     }
 

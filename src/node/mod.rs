@@ -10,6 +10,7 @@
 //! simulator needs is here, and everything that is here runs in the simulator.
 
 mod event;
+mod hearing;
 mod keeping;
 mod leases;
 mod leasing;
@@ -32,6 +33,7 @@ use crate::paxos::{
 };
 use crate::rsm::{Executor, Fate, Outcome, ShelfError, StateMachine};
 use crate::wire::client::{self, Refusal};
+use hearing::Hearing;
 use keeping::Keeping;
 use leasing::Leasing;
 use recovery::recover;
@@ -57,6 +59,7 @@ pub struct Node<W, M> {
     keeping: Keeping,
     leasing: Leasing,
     waking: Waking,
+    hearing: Hearing,
     /// What is stepped through before all else: a snapshot in force is told to the core before the
     /// core can decide anything below it.
     first: Vec<Input>,
@@ -113,6 +116,7 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
             keeping,
             leasing: Leasing::default(),
             waking: Waking::default(),
+            hearing: Hearing::default(),
             first,
             tap: Listener::default(),
         })
@@ -200,7 +204,10 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
         outputs: &mut Vec<Output>,
     ) -> Result<(), Arc<ShelfError>> {
         match event {
-            Event::Message(envelope) => inputs.push(Input::Message(envelope)),
+            Event::Message(envelope) => {
+                self.hearing.hear(envelope.from);
+                inputs.push(Input::Message(envelope));
+            }
             Event::Request(request) => inputs.extend(self.admit_request(request, outputs)),
             Event::Post(request) => inputs.extend(self.pass_on(request, outputs)),
             Event::Query { id, body } => inputs.push(self.ask(Asked::Query(id, body))),
@@ -211,6 +218,8 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
             Event::Tick { elapsed } => {
                 inputs.push(Input::Tick { elapsed });
                 self.leasing.pass(elapsed);
+                self.hearing.pass(elapsed);
+                self.hearing.note_leader(self.replica.leader());
                 inputs.extend(self.tick_keeping(elapsed)?);
             }
             Event::Clock(time_ms) => self.waking.note_clock(time_ms),

@@ -29,6 +29,8 @@ impl<W: Wal, M: StateMachine> Node<W, M> {
             transfer: self.transfer(),
             votes: replica.may_vote(),
             stores: replica.state().incarnations(),
+            silences: self.hearing.silences(config.peers()),
+            leaderless: replica.leader().is_none().then(|| self.hearing.leaderless()),
         }
     }
 

@@ -41,6 +41,7 @@ pub(super) async fn serve(
     leader: Option<NodeId>,
     desk: Desk,
 ) -> Result<(), String> {
+    let _seat = desk.guests.welcome(client);
     let parts = frames.into_parts();
     let (reading, writing) = parts.io.into_split();
     let mut stream = FramedRead::new(reading, frame::codec(frame::REQUEST_BYTES_MAX));
@@ -123,6 +124,10 @@ impl Reader {
                 self.desk.jobs.push(Job::Status(answer), bytes).await?;
                 let status = status.await.ok()?;
                 return line.tell(FromNode::Status { id, status }).then_some(());
+            }
+            ToNode::Guests { id } => {
+                let sessions = self.desk.guests.all();
+                return line.tell(FromNode::Guests { id, sessions }).then_some(());
             }
             ToNode::Order { id, order } => {
                 let result = self.order(order).await?;

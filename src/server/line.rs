@@ -66,6 +66,7 @@ fn carried(message: &FromNode) -> usize {
         FromNode::Notice { body, .. } => body.len(),
         FromNode::Done { result: Err(reason), .. } => reason.len(),
         FromNode::Status { status, .. } => status.holes.len() * 16,
+        FromNode::Guests { sessions, .. } => sessions.len() * 16,
         FromNode::Entries { entries, .. } => entries.iter().map(|entry| entry.body.len()).sum(),
         FromNode::Reply { outcome: Outcome::Forgotten | Outcome::UnknownSession, .. }
         | FromNode::Answer { result: Err(_), .. }

@@ -13,6 +13,7 @@
 mod bomb;
 mod clients;
 mod drive;
+mod guests;
 mod herald;
 mod jobs;
 mod keeper;
@@ -48,6 +49,7 @@ use crate::transport::outgoing::{Outgoing, to_all};
 use crate::transport::prepare;
 use crate::wire::drop::{Dropper, Loss};
 use drive::Drive;
+use guests::Guests;
 use jobs::{Job, Lane};
 use log_file::LogFile;
 use scribe::Scribe;
@@ -150,6 +152,8 @@ struct Desk {
     loss: Loss,
     /// Clients greeted so far.
     greeted: Arc<AtomicU64>,
+    /// Clients that are connected.
+    guests: Guests,
 }
 
 impl Desk {
@@ -248,8 +252,7 @@ where
     })?;
     let scribe = Scribe::start(log_file, jobs.clone(), progress.clone())?;
     let clients = Arc::new(Semaphore::new(CLIENTS_MAX));
-    let allow_faults = options.allow_faults;
-    let (loss, greeted) = (options.loss, Arc::default());
+    let (allow_faults, loss, greeted) = (options.allow_faults, options.loss, Arc::default());
     let is_witness = cluster.witnesses().contains(&options.node);
     let desk = Desk {
         identity,
@@ -263,6 +266,7 @@ where
         clients,
         loss,
         greeted,
+        guests: Guests::default(),
     };
     let outcome = attend(listener, &desk, scribe, end, stop).await;
     if thread.join().is_err() {

@@ -54,6 +54,11 @@ pub enum ToNode {
     },
     /// This session is over: answered by `Ended` or `Rejected`.
     End,
+    /// Which clients are connected here? Answered by `Guests`.
+    Guests {
+        /// Returned with the answer.
+        id: u64,
+    },
 }
 
 impl ToNode {
@@ -69,6 +74,7 @@ impl ToNode {
             | ToNode::Pulse
             | ToNode::KeepAlive { .. }
             | ToNode::Lease { .. }
+            | ToNode::Guests { .. }
             | ToNode::End => None,
         }
     }
@@ -162,6 +168,13 @@ pub enum FromNode {
         /// Milliseconds, `None` without a lease; or why that is not told.
         result: Result<Option<u64>, Refusal>,
     },
+    /// The answer to `Guests`.
+    Guests {
+        /// The question's id.
+        id: u64,
+        /// The clients that are connected, ascending.
+        sessions: Vec<ClientId>,
+    },
 }
 
 /// What came of a request.
@@ -249,6 +262,10 @@ pub struct NodeStatus {
     pub votes: bool,
     /// The newest stores of the others that it has on record.
     pub stores: Vec<(NodeId, Incarnation)>,
+    /// For how many milliseconds it has not heard each of the others; since it started, if never.
+    pub silences: Vec<(NodeId, u64)>,
+    /// For how many milliseconds it has known no leader; `None` while it knows one.
+    pub leaderless: Option<u64>,
 }
 
 /// A snapshot and an archive on their way.

@@ -252,6 +252,7 @@ fn to_node(album: &mut Album) {
         ToNode::KeepAlive { id: 7 },
         ToNode::Lease { id: 8, session: request().client },
         ToNode::End,
+        ToNode::Guests { id: 9 },
     ];
     for message in others.into_iter().chain(orders) {
         let name = match &message {
@@ -267,6 +268,7 @@ fn to_node(album: &mut Album) {
             ToNode::KeepAlive { .. } => "keep-alive",
             ToNode::Lease { .. } => "lease",
             ToNode::End => "end",
+            ToNode::Guests { .. } => "guests",
         };
         album.add(&format!("to node {name}"), &message);
     }
@@ -300,6 +302,7 @@ fn from_node(album: &mut Album) {
         FromNode::Ended,
         FromNode::Notice { slot: Slot(9), body: Bytes::from_static(b"notice") },
         FromNode::Left { id: 8, result: Ok(Some(900)) },
+        FromNode::Guests { id: 9, sessions: vec![request().client] },
     ];
     for message in all {
         album.add(&format!("from node {}", name_from_node(&message)), &message);
@@ -336,6 +339,7 @@ fn name_from_node(message: &FromNode) -> &'static str {
         FromNode::Ended => "ended",
         FromNode::Notice { .. } => "notice",
         FromNode::Left { .. } => "left",
+        FromNode::Guests { .. } => "guests",
     }
 }
 
@@ -364,5 +368,7 @@ fn status(role: Role) -> NodeStatus {
         }),
         votes: true,
         stores: vec![(NodeId(0), STORE)],
+        silences: vec![(NodeId(0), 20)],
+        leaderless: Some(30),
     }
 }

@@ -56,6 +56,7 @@ impl Rig {
             | ToNode::KeepAlive { .. }
             | ToNode::Lease { .. }
             | ToNode::End
+            | ToNode::Guests { .. }
             | ToNode::Pulse => None,
         };
         said.iter().filter_map(request).collect()

@@ -60,6 +60,8 @@ mod tests {
             transfer: None,
             votes: true,
             stores: Vec::new(),
+            silences: Vec::new(),
+            leaderless: None,
         })
     }
 
