@@ -59,6 +59,24 @@ impl Lock {
         say(&mut file).map_err(Refusal::Io)?;
         Ok(Lock { _file: file })
     }
+
+    /// Whether nobody holds the lock just now. Makes no file, and keeps nobody from taking it.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be used.
+    pub fn is_free(path: &Path) -> io::Result<bool> {
+        let file = match OpenOptions::new().read(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            file => file?,
+        };
+        // It is let go of at once: whoever takes it meanwhile waits for a moment.
+        match file.try_lock_shared() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -69,10 +87,14 @@ mod tests {
     fn the_second_is_refused_and_told_who_holds_it() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("lock");
+        assert!(Lock::is_free(&path).expect("it can be asked"));
+        assert!(!path.exists());
         let first = Lock::take(&path).expect("free");
         let Err(Refusal::Held(holder)) = Lock::take(&path) else { panic!("it is held") };
         assert_eq!(holder, Some(std::process::id()));
+        assert!(!Lock::is_free(&path).expect("it can be asked"));
         drop(first);
+        assert!(Lock::is_free(&path).expect("it can be asked"));
         Lock::take(&path).expect("free again");
     }
 }

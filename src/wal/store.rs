@@ -110,20 +110,24 @@ impl Store {
         Ok(store)
     }
 
+    /// Whether the store of a given node is there and nobody uses it just now.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or it is another's.
+    pub fn is_free(path: &Path, cluster: &str, node: NodeId) -> Result<bool, Error> {
+        check_owner(path, cluster, node)?;
+        let lock = path.join("lock");
+        Lock::is_free(&lock).map_err(|error| Error::io(&lock, error))
+    }
+
     /// Opens a store as that of a given node.
     ///
     /// # Errors
     ///
     /// As [`open`](Store::open), and if it is another's.
     pub fn open_as(path: &Path, cluster: &str, node: NodeId) -> Result<Store, Error> {
-        let found = read_identity(path)?;
-        if found.cluster != cluster || found.node != node {
-            return Err(Error::Foreign {
-                path: path.to_owned(),
-                found: found.describe(),
-                expected: Identity::new(cluster, node, found.incarnation).describe(),
-            });
-        }
+        check_owner(path, cluster, node)?;
         Store::open(path)
     }
 
@@ -238,6 +242,18 @@ impl Wal for Store {
         self.failed = false;
         Ok(())
     }
+}
+
+fn check_owner(path: &Path, cluster: &str, node: NodeId) -> Result<(), Error> {
+    let found = read_identity(path)?;
+    if found.cluster == cluster && found.node == node {
+        return Ok(());
+    }
+    Err(Error::Foreign {
+        path: path.to_owned(),
+        found: found.describe(),
+        expected: Identity::new(cluster, node, found.incarnation).describe(),
+    })
 }
 
 pub(super) fn take_lock(path: &Path) -> Result<Lock, Error> {
