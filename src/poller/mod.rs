@@ -16,9 +16,9 @@ use tokio::time::timeout;
 
 use crate::client::{self, Client, Lease, Notice, Options};
 use crate::cluster::Cluster;
-use crate::paxos::ClientId;
+use crate::paxos::{ClientId, NodeId};
 use crate::services::poll::{
-    Answer, Ask, Member, Poll, PollId, Question, Refusal, Row, Said, Tally, Told, Word,
+    Answer, Ask, Member, Office, Poll, PollId, Question, Refusal, Row, Said, Tally, Told, Word,
 };
 use crate::wire::drop::Loss;
 
@@ -142,7 +142,8 @@ impl Poller {
             | Said::NoSuchPoll
             | Said::NotJoined
             | Said::Confirmed
-            | Said::Unreadable => Err(Error::Foreign),
+            | Said::Unreadable
+            | Said::Office(_) => Err(Error::Foreign),
         }
     }
 
@@ -163,7 +164,8 @@ impl Poller {
             | Said::NoSuchPoll
             | Said::Confirmed
             | Said::Refused(_)
-            | Said::Unreadable => Err(Error::Foreign),
+            | Said::Unreadable
+            | Said::Office(_) => Err(Error::Foreign),
         }
     }
 
@@ -184,7 +186,8 @@ impl Poller {
             | Said::NotAsked
             | Said::NoSuchPoll
             | Said::Refused(_)
-            | Said::Unreadable => Err(Error::Foreign),
+            | Said::Unreadable
+            | Said::Office(_) => Err(Error::Foreign),
         }
     }
 
@@ -214,9 +217,11 @@ impl Poller {
     async fn page(&self, question: &Question) -> Result<(Vec<Row>, Option<PollId>), Error> {
         match self.question(question).await? {
             Answer::Page { rows, next } => Ok((rows, next)),
-            Answer::Show(_) | Answer::Open(_) | Answer::Joined(_) | Answer::Unreadable => {
-                Err(Error::Foreign)
-            }
+            Answer::Show(_)
+            | Answer::Open(_)
+            | Answer::Joined(_)
+            | Answer::Unreadable
+            | Answer::Office(_) => Err(Error::Foreign),
         }
     }
 
@@ -226,11 +231,26 @@ impl Poller {
     ///
     /// If nothing is answered in time.
     pub async fn open_for(&self, name: &Bytes) -> Result<Vec<Row>, Error> {
-        match self.question(&Question::Open { name: Some(name.clone()) }).await? {
+        self.open_of(Some(name.clone())).await
+    }
+
+    /// The polls that are open.
+    ///
+    /// # Errors
+    ///
+    /// If nothing is answered in time.
+    pub async fn all_open(&self) -> Result<Vec<Row>, Error> {
+        self.open_of(None).await
+    }
+
+    async fn open_of(&self, name: Option<Bytes>) -> Result<Vec<Row>, Error> {
+        match self.question(&Question::Open { name }).await? {
             Answer::Open(rows) => Ok(rows),
-            Answer::Show(_) | Answer::Page { .. } | Answer::Joined(_) | Answer::Unreadable => {
-                Err(Error::Foreign)
-            }
+            Answer::Show(_)
+            | Answer::Page { .. }
+            | Answer::Joined(_)
+            | Answer::Unreadable
+            | Answer::Office(_) => Err(Error::Foreign),
         }
     }
 
@@ -242,9 +262,11 @@ impl Poller {
     pub async fn show(&self, poll: PollId) -> Result<Option<Poll>, Error> {
         match self.question(&Question::Show { poll }).await? {
             Answer::Show(poll) => Ok(poll),
-            Answer::Open(_) | Answer::Page { .. } | Answer::Joined(_) | Answer::Unreadable => {
-                Err(Error::Foreign)
-            }
+            Answer::Open(_)
+            | Answer::Page { .. }
+            | Answer::Joined(_)
+            | Answer::Unreadable
+            | Answer::Office(_) => Err(Error::Foreign),
         }
     }
 
@@ -256,9 +278,11 @@ impl Poller {
     pub async fn joined(&self) -> Result<Vec<(Bytes, Member)>, Error> {
         match self.question(&Question::Joined).await? {
             Answer::Joined(joined) => Ok(joined.into_iter().collect()),
-            Answer::Open(_) | Answer::Page { .. } | Answer::Show(_) | Answer::Unreadable => {
-                Err(Error::Foreign)
-            }
+            Answer::Open(_)
+            | Answer::Page { .. }
+            | Answer::Show(_)
+            | Answer::Unreadable
+            | Answer::Office(_) => Err(Error::Foreign),
         }
     }
 
@@ -282,7 +306,8 @@ impl Poller {
             | Said::NotJoined
             | Said::Confirmed
             | Said::Refused(_)
-            | Said::Unreadable => Err(Error::Foreign),
+            | Said::Unreadable
+            | Said::Office(_) => Err(Error::Foreign),
         }
     }
 
@@ -301,6 +326,31 @@ impl Poller {
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// Who is in office?
+    ///
+    /// # Errors
+    ///
+    /// If nothing is answered in time.
+    pub async fn office(&self) -> Result<Office, Error> {
+        match self.question(&Question::Office).await? {
+            Answer::Office(office) => Ok(office),
+            Answer::Show(_)
+            | Answer::Open(_)
+            | Answer::Page { .. }
+            | Answer::Joined(_)
+            | Answer::Unreadable => Err(Error::Foreign),
+        }
+    }
+
+    /// Has each new answer go to all who are in office, whichever of them leads.
+    ///
+    /// # Errors
+    ///
+    /// If the session cannot be used.
+    pub async fn send_to(&self, office: &Office) -> Result<(), Error> {
+        Ok(self.client.copy_to(office.servers().map(NodeId).collect()).await?)
     }
 
     async fn question(&self, question: &Question) -> Result<Answer, Error> {

@@ -22,10 +22,11 @@ use super::super::harmless::harmless;
 use super::super::lock::interrupted;
 use super::TalkArgs;
 use super::screen::Screen;
+use super::status::no_quorum;
 use super::tell::{own, refusal_line, result};
 use crate::cluster::Cluster;
 use crate::poller::{Error, Poller, ResultError, Results, Terms, Vote};
-use crate::services::poll::{PollId, Row, Told};
+use crate::services::poll::{Office, PollId, Row, Told};
 
 /// Join under a name, answer, and keep the results of all polls that asked that name in a file.
 ///
@@ -97,6 +98,10 @@ struct Voter {
     confirmed: PollId,
     /// Polls that are open and ask this name.
     open: BTreeMap<PollId, Asked>,
+    /// Who is in office, as was announced last.
+    office: Office,
+    /// Answers go to all of them.
+    is_routed: bool,
     /// Something may have happened: it is to look.
     is_stale: bool,
     /// It was said that no quorum answers.
@@ -130,6 +135,8 @@ impl Voter {
             is_joined: false,
             confirmed: PollId(0),
             open: BTreeMap::new(),
+            office: Office::default(),
+            is_routed: false,
             is_stale: true,
             is_silent: false,
             screen: Screen::new(std::io::stdout().is_terminal()),
@@ -154,7 +161,7 @@ impl Voter {
             }
             match self.tend().await {
                 Ok(()) => self.is_silent = false,
-                Err(Trouble::Call(error)) => self.bear(error)?,
+                Err(Trouble::Call(error)) => self.bear(error).await?,
                 Err(Trouble::Final(failure)) => return Err(failure),
             }
             self.draw()?;
@@ -178,6 +185,15 @@ impl Voter {
                 }
             }
             Told::TakenOver => return Err(self.taken_over()),
+            Told::Office(office) => self.on_office(office)?,
+        }
+        Ok(())
+    }
+
+    fn on_office(&mut self, office: Office) -> Result<(), Failure> {
+        if office.announcement > self.office.announcement {
+            self.screen.say(&office.to_string())?;
+            (self.office, self.is_routed, self.is_stale) = (office, false, true);
         }
         Ok(())
     }
@@ -209,6 +225,11 @@ impl Voter {
             self.join().await?;
         }
         if self.is_stale {
+            let office = self.poller.office().await?;
+            self.on_office(office)?;
+            if !std::mem::replace(&mut self.is_routed, true) {
+                self.poller.send_to(&self.office).await?;
+            }
             self.fetch_results().await?;
             self.look_at_open().await?;
             self.is_stale = false;
@@ -296,18 +317,21 @@ impl Voter {
     }
 
     /// A call came to nothing.
-    fn bear(&mut self, error: Error) -> Result<(), Failure> {
+    async fn bear(&mut self, error: Error) -> Result<(), Failure> {
         self.is_stale = true;
         match error {
             Error::Silent(_) => {
                 if !std::mem::replace(&mut self.is_silent, true) {
-                    self.screen.say(&format!("{error}; still asking"))?;
+                    let since = no_quorum(&self.cluster).await;
+                    let why = since.unwrap_or_else(|| error.to_string());
+                    self.screen.say(&format!("{why}; still asking"))?;
                 }
                 Ok(())
             }
             Error::Over => {
                 self.poller = Poller::open(&self.cluster, self.terms);
                 (self.is_joined, self.confirmed) = (false, PollId(0));
+                self.is_routed = false;
                 Ok(())
             }
             Error::Foreign | Error::Client(_) => Err(error.into()),

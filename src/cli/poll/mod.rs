@@ -1,11 +1,13 @@
 //! `indelible poll` and what belongs to it: polls from the command line.
 //!
-//! `open`, `close`, `show` and `ls` stand in `others`; the client, which votes and keeps the
-//! results, in `client`, and what that shows in `screen`; how all of it reads in `tell`.
+//! `open`, `close`, `show` and `ls` stand in `others`; `status` in its own; the client, which votes
+//! and keeps the results, in `client`, and what that shows in `screen`; how all of it reads in
+//! `tell`.
 
 mod client;
 mod others;
 mod screen;
+mod status;
 mod tell;
 
 use std::time::Duration;
@@ -25,7 +27,7 @@ pub(super) use tell::logged;
 /// `open` begins a poll, which asks all clients that are joined at that moment. It closes when all
 /// have answered, when the time of --for is up, or by `close`. `client` joins under a name,
 /// answers, and keeps the results of all polls that asked that name in a file. `show` and `ls` tell
-/// how polls stand and came out.
+/// how polls stand and came out, `status` who is primary and who backup.
 ///
 ///   indelible poll client --name ann --results ann.results --answer ask
 ///   indelible poll open "Adopt the budget?" --for 30s --wait
@@ -46,6 +48,8 @@ enum PollCommand {
     Show(others::ShowArgs),
     #[command(about = "Which polls there are")]
     Ls(others::LsArgs),
+    #[command(about = "Who is primary, how each member is, and who is connected where")]
+    Status(status::StatusArgs),
     #[command(about = "Join, answer, and keep the results in a file")]
     Client(client::ClientArgs),
 }
@@ -91,7 +95,14 @@ impl TalkArgs {
         let runtime = super::runtime()?;
         let done = runtime.block_on(async {
             let poller = Poller::open(&cluster, terms);
-            talk(&poller).await
+            let done = talk(&poller).await;
+            match done {
+                Err(failure) if failure.is(Status::Unavailable) => {
+                    let since = status::no_quorum(&cluster).await;
+                    Err(since.map_or(failure, |since| Failure::new(Status::Unavailable, since)))
+                }
+                done => done,
+            }
         });
         runtime.shutdown_background();
         done
@@ -116,6 +127,7 @@ pub(super) fn run(args: PollArgs) -> Result<(), Failure> {
         PollCommand::Close(args) => others::close(&args),
         PollCommand::Show(args) => others::show(&args),
         PollCommand::Ls(args) => others::list(&args),
+        PollCommand::Status(args) => status::run(&args),
         PollCommand::Client(args) => client::run(&args),
     }
 }

@@ -135,7 +135,8 @@ async fn begin(
         | Said::NoSuchPoll
         | Said::NotJoined
         | Said::Confirmed
-        | Said::Unreadable => Err(Error::Foreign.into()),
+        | Said::Unreadable
+        | Said::Office(_) => Err(Error::Foreign.into()),
     }
 }
 

@@ -6,7 +6,8 @@
 use bytes::Bytes;
 
 use super::Polls;
-use super::words::{Answer, PAGE_BYTES_MAX, Poll, PollId, Question, Row, Settled, Word};
+use super::words::{Answer, PAGE_BYTES_MAX, Question, Word};
+use super::{Poll, PollId, Row, Settled};
 use crate::paxos::Slot;
 use crate::rsm::Archive;
 
@@ -24,6 +25,7 @@ impl Polls {
                 Answer::Open(open.filter(asks).map(|poll| poll.row(name.as_ref())).collect())
             }
             Question::Joined => Answer::Joined(self.joined.clone()),
+            Question::Office => Answer::Office(self.office.clone()),
         }
     }
 

@@ -46,9 +46,44 @@
 //!
 //! Deliberately absent: secrecy. Who asks is shown who answered what.
 //!
-//! Not there yet: a primary that restarts its backup, and announcements of who is which.
+//! # Primary, backup, witness
+//!
+//! Two replicas have the polls, and each could give every answer: the *primary* leads, the *backup*
+//! has all that it needs to go on. Two machines alone cannot be both single-minded and available
+//! when the link between them is cut: either both go on, and there are two truths, or the one that
+//! is left waits for the other, and each failure stops all. So there is a *witness*, a third, small
+//! member that votes and logs, and has no state and no client: whoever reaches it goes on, the
+//! other waits (Cheap Paxos, DSN 2004). An operator who leaves it out has a service that stops when
+//! either machine does.
+//!
+//! Who is in office is in the log as well, and clients are told of each change: see [`office`]. A
+//! client sends each answer to all in office, so that the link to one of them may fail; it counts
+//! once, by its name. When a new primary takes over, it tells all joined of the polls that are open
+//! and of those that wait for an earlier one; for others, that no client confirmed, the notice of
+//! its office is the sign to ask.
+//!
+//! ```text
+//! client            primary             backup              witness
+//!   Vote 3 yes ---->  Accept  -------->  -------------------->
+//!   Vote 3 yes ---------------------->  (passes it on)
+//!                     <-- Accepted ----  <-- Accepted --------
+//!   <-- recorded ---  Decide  -------->  ------------------->
+//!   <------------------- recorded -----
+//!                     Heartbeat ------->  ------------------->    the engine's own, at each T/8
+//! (the primary dies: nothing is heard for T)
+//!                                        Canvass ------------>
+//!                                        Prepare ------------>
+//!                                        <----------- Promise
+//!                                        Accept: Preside B -->
+//!   <---- Office: view 2, primary B ---
+//!   <------- Asked, of what is open ---
+//! ```
+//!
+//! [`office`]: self::office::Office
 
 mod answers;
+pub mod office;
+mod record;
 pub mod words;
 
 #[cfg(test)]
@@ -58,10 +93,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-pub use self::words::{
-    Answer, Ask, Closed, Member, Poll, PollId, Question, Refusal, Row, Said, Settled, Tally, Told,
-    Why, Word,
-};
+pub use self::office::{Backup, Office, Server};
+pub use self::record::{Closed, Member, Poll, PollId, Row, Settled, Tally, Why};
+pub use self::words::{Answer, Ask, Question, Refusal, Said, Told, Word};
 use self::words::{
     ENTRY_BYTES_MAX, FOR_MS_MAX, NAME_BYTES_MAX, NAMES_MAX, QUESTION_BYTES_MAX, UNSETTLED_MAX,
 };
@@ -79,6 +113,8 @@ pub struct Polls {
     polls: BTreeMap<PollId, Poll>,
     /// The last poll that was opened.
     last: PollId,
+    /// Who is in office.
+    office: Office,
 }
 
 impl StateMachine for Polls {
@@ -91,6 +127,15 @@ impl StateMachine for Polls {
             Some(Ask::Vote { poll, yes }) => self.vote(turn, poll, yes),
             Some(Ask::Close { poll }) => self.close_by_hand(turn, poll),
             Some(Ask::Confirm { name, up_to }) => self.confirm(turn.session, &name, up_to),
+            Some(Ask::Preside { server, view }) => self.preside(turn, server, view),
+            Some(Ask::Attend { server, view }) => {
+                let is_news = self.office.attend(server, view, turn.at);
+                self.announce(turn, is_news)
+            }
+            Some(Ask::Dismiss { id, view }) => {
+                let is_news = self.office.dismiss(id, view);
+                self.announce(turn, is_news)
+            }
             None => Said::Unreadable,
         };
         self.settle(turn);
@@ -129,14 +174,14 @@ impl StateMachine for Polls {
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        codec::encode(&(&self.joined, &self.polls, self.last))
+        codec::encode(&(&self.joined, &self.polls, self.last, &self.office))
     }
 
     fn restore(&mut self, snapshot: &[u8]) {
-        type Held = (BTreeMap<Bytes, Member>, BTreeMap<PollId, Poll>, PollId);
-        let (joined, polls, last): Held = codec::decode(snapshot).unwrap_or_default();
+        type Held = (BTreeMap<Bytes, Member>, BTreeMap<PollId, Poll>, PollId, Office);
+        let (joined, polls, last, office): Held = codec::decode(snapshot).unwrap_or_default();
         let names = joined.iter().map(|(name, member)| (member.session, name.clone())).collect();
-        *self = Polls { joined, names, polls, last };
+        *self = Polls { joined, names, polls, last, office };
     }
 }
 
@@ -187,8 +232,8 @@ impl Polls {
         let (id, opened_ms, asked) = (self.last, turn.time_ms, self.joined.len() as u64);
         let closes_ms = for_ms.map(|for_ms| opened_ms.saturating_add(for_ms));
         let answers = self.joined.keys().map(|name| (name.clone(), None)).collect();
-        let told = Told::Asked { poll: id, question: question.clone(), asked, closes_ms };
         let poll = Poll { id, question, opened_ms, closes_ms, answers, closed: None };
+        let told = poll.asked_of_all();
         self.polls.insert(id, poll);
         self.tell_all(turn, &told);
         if asked == 0 {
@@ -232,6 +277,37 @@ impl Polls {
         let Some(member) = member else { return Said::NotJoined };
         member.confirmed = member.confirmed.max(up_to.min(self.last));
         Said::Confirmed
+    }
+
+    /// A new primary tells all that it would have told before, and may not have.
+    fn preside(&mut self, turn: &mut Turn<'_>, server: Server, view: u64) -> Said {
+        let is_news = self.office.preside(server, view);
+        let said = self.announce(turn, is_news);
+        for poll in self.polls.values().filter(|_| is_news) {
+            self.tell_again(turn, poll);
+        }
+        said
+    }
+
+    fn announce(&self, turn: &mut Turn<'_>, is_news: bool) -> Said {
+        if is_news {
+            self.tell_all(turn, &Told::Office(self.office.clone()));
+        }
+        Said::Office(self.office.clone())
+    }
+
+    /// That it is open, to those asked; or how it came out, to those who have not confirmed that.
+    fn tell_again(&self, turn: &mut Turn<'_>, poll: &Poll) {
+        let told = poll.tally().map_or_else(|| poll.asked_of_all(), Told::Result).encode();
+        for (name, member) in &self.joined {
+            let concerns = match poll.closed {
+                Some(_) => member.confirmed < poll.id,
+                None => poll.answers.contains_key(name),
+            };
+            if concerns {
+                turn.tell(member.session, told.to_vec());
+            }
+        }
     }
 
     /// What is to be said of a poll that is not in memory.

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::super::words::Word;
-use super::super::{Answer, Ask, Closed, Poll, PollId, Question, Refusal, Said, Settled, Tally};
-use super::super::{Told, Why};
+use super::super::{Answer, Ask, Closed, Office, Poll, PollId, Question, Refusal, Said, Server};
+use super::super::{Settled, Tally, Told, Why};
 use super::{Room, join, open};
 use crate::paxos::ClientId;
 use crate::rsm::StateMachine;
@@ -13,6 +13,10 @@ use crate::wire::codec;
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn server() -> Server {
+    Server { id: 3, address: Bytes::from_static(b"a:1") }
 }
 
 /// Integers are little-endian: a variant takes 4 bytes, a length and a poll 8, a session 16.
@@ -33,6 +37,7 @@ fn no_format_has_changed() {
     let mut room = Room { time_ms: 9, ..Room::default() };
     room.ask(ClientId(1), &join("n"));
     room.ask(ClientId(1), &open(None));
+    room.ask(ClientId(2), &Ask::Preside { server: server(), view: 0 });
     let cases = [
         (hex(&Ask::Join { name: name.clone() }.encode()), "00000000 0100000000000000 6e"),
         (hex(&Ask::Leave.encode()), "01000000"),
@@ -60,8 +65,18 @@ fn no_format_has_changed() {
              0100000000000000 0100000000000000 \
              0100000000000000 0400000000000000 7768793f 0900000000000000 00 \
              0100000000000000 0100000000000000 6e 00 00 \
-             0100000000000000",
+             0100000000000000 \
+             0100000000000000 0100000000000000 01 0300 0300000000000000 613a31 0000000000000000",
         ),
+        (
+            hex(&Ask::Preside { server: server(), view: 6 }.encode()),
+            "06000000 0300 0300000000000000 613a31 0600000000000000",
+        ),
+        (
+            hex(&Ask::Attend { server: server(), view: 6 }.encode()),
+            "07000000 0300 0300000000000000 613a31 0600000000000000",
+        ),
+        (hex(&Ask::Dismiss { id: 3, view: 6 }.encode()), "08000000 0300 0600000000000000"),
     ];
     for (found, golden) in cases {
         assert_eq!(found, golden.replace(' ', ""));
@@ -88,6 +103,7 @@ fn variants_keep_their_numbers() {
         (Said::Confirmed, 8),
         (Said::Refused(Refusal::EmptyName), 9),
         (Said::Unreadable, 10),
+        (Said::Office(Office::default()), 11),
     ];
     said.iter().for_each(|(said, at)| assert_eq!(number(said), *at, "{said:?}"));
     let question = Bytes::new();
@@ -96,6 +112,7 @@ fn variants_keep_their_numbers() {
         (Told::Voted { poll, voted: 0, asked: 0 }, 1),
         (Told::Result(Tally { poll, yes: 0, no: 0, abstained: 0 }), 2),
         (Told::TakenOver, 3),
+        (Told::Office(Office::default()), 4),
     ];
     told.iter().for_each(|(told, at)| assert_eq!(number(told), *at, "{told:?}"));
     let questions = [
@@ -104,7 +121,9 @@ fn variants_keep_their_numbers() {
         (Question::Results { name: Bytes::new(), after: poll }, 2),
         (Question::Open { name: None }, 3),
         (Question::Joined, 4),
+        (Question::Office, 5),
     ];
     questions.iter().for_each(|(asked, at)| assert_eq!(number(asked), *at, "{asked:?}"));
     assert_eq!(number(&Answer::Unreadable), 4);
+    assert_eq!(number(&Answer::Office(Office::default())), 5);
 }

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 
+use super::super::Why;
 use super::super::words::{
     ENTRY_BYTES_MAX, FOR_MS_MAX, NAMES_MAX, QUESTION_BYTES_MAX, UNSETTLED_MAX, Word,
 };
-use super::super::{Answer, Ask, PollId, Polls, Question, Refusal, Said, Tally, Told, Why};
+use super::super::{Answer, Ask, PollId, Polls, Question, Refusal, Said, Server, Tally, Told};
 use super::{Room, bytes, join, open, session, vote};
 use crate::paxos::{ClientId, Slot};
 use crate::rsm::StateMachine;
@@ -201,4 +202,46 @@ fn what_does_not_fit_an_entry_waits() {
     assert!(page.iter().all(|(_, body)| body.len() < ENTRY_BYTES_MAX + 100));
     let (rows, pages) = room.pages(|after| Question::List { after }, PollId(0));
     assert!(rows.len() as u64 == count && pages > 1, "{pages}");
+}
+
+/// Bugs that turn it red: a new primary that tells nothing of what is open, or tells those who are
+/// not asked, or of results that are confirmed; a word of an old view that is told; an office that
+/// a snapshot leaves out.
+#[test]
+fn a_new_primary_tells_what_is_not_done() {
+    let mut room = three();
+    let server = |id: u16| Server { id, address: Bytes::from(format!("h:{id}")) };
+    let (x, y) = (session('x'), session('y'));
+    let (said, told) = room.ask(x, &Ask::Preside { server: server(1), view: 0 });
+    let Said::Office(office) = said else { panic!("{said:?}") };
+    assert_eq!((office.announcement, told.len()), (1, 3), "all hear of it");
+    room.ask(x, &open(None));
+    room.ask(x, &open(None));
+    room.ask(session('d'), &join("dan"));
+    room.ask(x, &Ask::Close { poll: PollId(2) });
+    let confirm = |name: &str| Ask::Confirm { name: bytes(name), up_to: PollId(2) };
+    assert_eq!(room.ask(session('a'), &confirm("ann")).0, Said::Confirmed);
+    let (_, told) = room.ask(y, &Ask::Preside { server: server(2), view: 1 });
+    let Some((_, Told::Office(office))) = told.first() else { panic!("{told:?}") };
+    assert_eq!((office.announcement, office.view), (2, 2));
+    let of = |wanted: fn(&Told) -> bool| {
+        let told = told.iter().filter(move |(_, told)| wanted(told));
+        told.map(|(whom, _)| *whom).collect::<Vec<_>>()
+    };
+    let asked = of(|told| matches!(told, Told::Asked { poll: PollId(1), .. }));
+    assert_eq!(asked, ['a', 'b', 'c'].map(session));
+    let results = of(|told| matches!(told, Told::Result(it) if it.poll == PollId(2)));
+    assert_eq!(results, ['b', 'c', 'd'].map(session));
+    let late = Ask::Attend { server: server(1), view: 1 };
+    assert_eq!(room.ask(x, &late), (Said::Office(office.clone()), Vec::new()));
+    let (said, told) = room.ask(x, &Ask::Attend { server: server(1), view: 2 });
+    let Said::Office(office) = said else { panic!("{said:?}") };
+    assert_eq!((office.backups[&1].joined.next(), told.len()), (room.next, 4));
+    let mut restored = Polls::default();
+    restored.restore(&room.polls.snapshot());
+    assert_eq!(restored, room.polls);
+    assert_eq!(room.question(&Question::Office), Answer::Office(office));
+    let (said, told) = room.ask(y, &Ask::Dismiss { id: 1, view: 2 });
+    let Said::Office(office) = said else { panic!("{said:?}") };
+    assert_eq!((office.backups.len(), office.announcement, told.len()), (0, 4, 4));
 }
