@@ -77,9 +77,10 @@
 //! | 5 | [`local`] | a cluster of child processes on this machine |
 //! | 5 | [`locker`] | a session with the lock service: ask, wait, hold, give back |
 //! | 5 | [`poller`] | a session with the poll service, and the file that keeps results |
-//! | 6 | [`master`] | the harness that reads commands from standard input |
-//! | 6 | [`demo`] | what a person would do to convince themselves, played and checked |
-//! | 6 | [`cli`] | what people see |
+//! | 6 | [`steward`] | beside a replica of the poll service: who is in office, and who comes back |
+//! | 7 | [`master`] | the harness that reads commands from standard input |
+//! | 7 | [`demo`] | what a person would do to convince themselves, played and checked |
+//! | 7 | [`cli`] | what people see |
 //!
 //! Where to begin: [`paxos::durable`] is the rule that all the rest serves; [`node`] is the loop;
 //! [`paxos::replica`] dispatches; [`wal::store`] is what is on the disk.
@@ -101,6 +102,7 @@ pub mod server;
 pub mod services;
 pub mod shelf;
 pub mod sim;
+pub mod steward;
 pub mod transport;
 pub mod wal;
 pub mod wire;

@@ -3,9 +3,11 @@
 //! A cluster is known by its file or, without one, by flags alone: a name, and where each member
 //! listens. The two ways exclude each other, so that a forgotten flag cannot mean another cluster.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::exit::{Failure, Status};
+use super::revive::flag;
 use crate::cluster::{Cluster, Service};
 
 /// The name of a cluster that is given by addresses alone.
@@ -45,6 +47,32 @@ impl ClusterArgs {
     pub(super) fn is_given(&self) -> bool {
         let by_file = self.cluster_file.is_some() || self.cluster.is_some();
         by_file || !self.replicas.is_empty() || !self.peer.is_empty()
+    }
+
+    /// The same flags once more, for a process that may run elsewhere.
+    pub(super) fn words(&self) -> Result<Vec<OsString>, Failure> {
+        let absolute = |path: &Path| {
+            std::path::absolute(path).map_err(|error| Failure::new(Status::Missing, error))
+        };
+        let is_file = self.cluster_file.is_none() && self.replicas.is_empty();
+        let is_file = is_file && self.peer.is_empty();
+        let mut words = Vec::new();
+        if let Some(path) = &self.cluster_file {
+            words.push(flag("--cluster-file=", &absolute(path)?));
+        }
+        if let Some(name) = &self.cluster {
+            let path = if is_file { absolute(Path::new(name))? } else { name.into() };
+            words.push(flag("--cluster=", &path));
+        }
+        if !self.replicas.is_empty() {
+            words.push(format!("--replicas={}", self.replicas.join(",")).into());
+        }
+        if !self.peer.is_empty() {
+            words.push(format!("--peer={}", self.peer.join(",")).into());
+        }
+        words.extend(self.service.map(|it| format!("--service={}", it.name()).into()));
+        words.extend(self.faults.map(|faults| format!("--f={faults}").into()));
+        Ok(words)
     }
 
     /// The cluster that the flags name, which must run this service; by flags alone it does.

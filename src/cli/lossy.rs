@@ -16,6 +16,12 @@ pub(super) struct LossArgs {
 }
 
 impl LossArgs {
+    /// The same flags once more, for another process.
+    pub(super) fn words(self) -> impl Iterator<Item = String> {
+        let words = [format!("--drop={}", self.drop), format!("--drop-seed={}", self.drop_seed)];
+        words.into_iter().filter(move |_| self.drop > 0.0)
+    }
+
     /// What the flags say.
     pub(super) fn loss(self) -> Loss {
         Loss::new(self.drop, self.drop_seed).expect("the parser takes no other share")

@@ -18,6 +18,7 @@ mod master;
 mod node;
 mod poll;
 mod replace;
+mod revive;
 mod sim;
 mod status;
 mod verify;

@@ -1,6 +1,7 @@
 //! `indelible format` and `indelible node`: a member's store, and its process.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -8,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::args::ClusterArgs;
 use super::exit::{Failure, Status};
 use super::lossy::LossArgs;
+use super::revive::{Own, ReviveArgs};
 use crate::cluster::{Cluster, Service, is_address};
 use crate::local::tied;
 use crate::node::{Pace, Storage};
@@ -16,6 +18,7 @@ use crate::rsm::{Flip, Flipped};
 use crate::server;
 use crate::services::chat;
 use crate::services::hosted::Hosted;
+use crate::steward;
 use crate::wal::{Identity, Options, Store};
 
 /// Make the store of a member, once, before it first runs.
@@ -118,6 +121,8 @@ pub(super) struct RunArgs {
     corrupt_at: Option<u64>,
     #[command(flatten)]
     lossy: LossArgs,
+    #[command(flatten)]
+    revive: ReviveArgs,
     /// End at once when this process, which holds our standard input, ends
     #[arg(long, env = "INDELIBLE_TIED", value_name = "PID", hide = true)]
     tied: Option<u32>,
@@ -167,10 +172,29 @@ fn address(text: &str) -> Result<String, String> {
 pub(super) fn run(args: NodeArgs) -> Result<(), Failure> {
     args.run.tie()?;
     let cluster = args.cluster.cluster()?;
-    serve(&cluster, NodeId(args.id), &args.store, args.run)
+    let (node, store) = (NodeId(args.id), args.store.as_path());
+    serve(&Own { cluster: &cluster, named: &args.cluster, node, store }, args.run)
 }
 
 impl RunArgs {
+    /// The steward beside a member, if it has one.
+    fn steward(&self, own: &Own<'_>) -> Result<Option<steward::Options>, Failure> {
+        let (snapshot, margin) = (self.snapshot_slots, self.margin_slots);
+        let mut run = vec![
+            format!("--snapshot-slots={snapshot}").into(),
+            format!("--margin-slots={margin}").into(),
+        ];
+        run.extend(self.lossy.words().map(OsString::from));
+        let revival = self.revive.revival(own, &run)?;
+        let member = own.cluster.member(own.node).filter(|member| !member.witness);
+        let member = member.filter(|_| own.cluster.service == Service::Poll);
+        Ok(member.map(|member| steward::Options {
+            node: own.node,
+            address: self.address.as_ref().unwrap_or(&member.address).clone(),
+            revival,
+        }))
+    }
+
     /// Ties this process to its parent, if it was started by one that wants so.
     pub(super) fn tie(&self) -> Result<(), Failure> {
         let Some(parent) = self.tied else { return Ok(()) };
@@ -180,12 +204,9 @@ impl RunArgs {
 }
 
 /// Runs a member on its store until it is asked to end, or must.
-pub(super) fn serve(
-    cluster: &Cluster,
-    node: NodeId,
-    store: &Path,
-    args: RunArgs,
-) -> Result<(), Failure> {
+pub(super) fn serve(own: &Own<'_>, args: RunArgs) -> Result<(), Failure> {
+    let Own { cluster, node, store, .. } = *own;
+    let steward = args.steward(own)?;
     let storage = Storage::open_as(store, &cluster.identity(), node)?;
     let recovery = storage.wal.recovery();
     tracing::info!(
@@ -227,7 +248,16 @@ pub(super) fn serve(
     super::runtime()?.block_on(async {
         let stop = stopped().map_err(|error| Failure::system(&error))?;
         let machine = Flipped::new(Hosted::of(cluster.service), flip);
-        Ok(server::run(cluster, options, storage, machine, stop).await?)
+        let beside = async {
+            match steward {
+                Some(steward) => steward::run(cluster, steward).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            ended = server::run(cluster, options, storage, machine, stop) => Ok(ended?),
+            () = beside => unreachable!("a steward never ends"),
+        }
     })
 }
 

@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use super::args::ClusterArgs;
 use super::exit::{Failure, Status};
 use super::node::{BallastArgs, RunArgs, member, now, serve};
+use super::revive::Own;
 use crate::client::Probe;
 use crate::cluster::Cluster;
 use crate::paxos::{Incarnation, NodeId};
@@ -76,7 +77,8 @@ pub(super) fn run(args: ReplaceArgs) -> Result<(), Failure> {
     let incarnation = now().max(Incarnation(known.map_or(0, |store| store.0 + 1)));
     let identity = Identity::new(&cluster.identity(), node, incarnation);
     Store::format_replacement(&args.store, &identity, options)?;
-    serve(&cluster, node, &args.store, args.run)
+    let own = Own { cluster: &cluster, named: &args.cluster, node, store: &args.store };
+    serve(&own, args.run)
 }
 
 /// The newest store of a member that any of the others that answer has on record.
