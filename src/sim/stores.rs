@@ -2,7 +2,11 @@
 //!
 //! A member whose store is lost gets a new, empty one, which takes the place of the lost one by the
 //! protocol (`paxos::rejoining`). The lost one may turn out not to be lost at all: its machine then
-//! goes on as a *ghost*, hears what its member is told, and answers.
+//! goes on as a *ghost*, hears what its member is told, and answers. Some are elsewhere in the
+//! network than the machine that took their place: they keep a leader company that is cut off from
+//! all others, and so are all that it hears.
+
+use fastrand::Rng;
 
 use super::disk::Disk;
 use super::machine::{Machine, TRUE_RATE};
@@ -11,7 +15,7 @@ use super::shelf::SimShelf;
 use super::votes::Store;
 use super::world::World;
 use crate::node::Event;
-use crate::paxos::{AcceptorState, NodeId};
+use crate::paxos::{AcceptorState, Envelope, NodeId};
 
 /// The stores.
 #[derive(Debug)]
@@ -25,15 +29,36 @@ pub(super) struct Stores {
 pub(super) struct Ghost {
     pub(super) machine: Machine,
     pub(super) disk: Disk,
+    /// When it is to be left alone with a leader, if it is to be.
+    secluded_at: Option<u64>,
+    company: Option<Company>,
 }
 
+/// A node that only a ghost reaches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Company {
+    partner: NodeId,
+    until: u64,
+}
+
+/// How many election timeouts a leader has a ghost for company.
+const SECLUDED_ELECTIONS: u64 = 6;
+
 impl Ghost {
-    /// It hears what its node is told, but for what became of that one's snapshots: it has another
-    /// shelf.
-    pub(super) fn overhear(&mut self, node: NodeId, event: &Event) {
-        if self.machine.id == node && !matches!(event, Event::Kept(..)) {
+    /// It hears what its node is told, unless it is elsewhere; but not what became of that one's
+    /// snapshots: it has another shelf.
+    pub(super) fn overhear(&mut self, node: NodeId, event: &Event, now: u64) {
+        let is_apart = self.company.is_some_and(|company| now < company.until);
+        if self.machine.id == node && !is_apart && !matches!(event, Event::Kept(..)) {
             self.machine.keep(event.clone());
         }
+    }
+}
+
+impl Company {
+    /// Whether this goes from the ghost to its company.
+    fn hears(self, envelope: &Envelope, now: u64) -> bool {
+        envelope.to == self.partner && now < self.until
     }
 }
 
@@ -107,7 +132,10 @@ impl World {
         let disk = std::mem::replace(&mut self.disks[index], disk);
         let machine = std::mem::replace(&mut self.machines[index], machine);
         if runs_on && machine.node.is_some() {
-            self.ghosts.push(Ghost { machine, disk });
+            let mut rng = Rng::with_seed(seed);
+            let soon = self.now + rng.u64(0..self.weather.election_ticks * SECLUDED_ELECTIONS);
+            let secluded_at = rng.bool().then_some(soon);
+            self.ghosts.push(Ghost { machine, disk, secluded_at, company: None });
             if self.ghosts.len() == 1 {
                 self.plan(1, Happening::Haunt);
             }
@@ -121,6 +149,7 @@ impl World {
         let mut ghosts = std::mem::take(&mut self.ghosts);
         for ghost in &mut ghosts {
             let (node, index, now) = (ghost.machine.id, usize::from(ghost.machine.id.0), self.now);
+            self.seclude(ghost);
             if ghost.machine.is_busy(now) {
                 continue;
             }
@@ -128,7 +157,9 @@ impl World {
             let events = ghost.machine.take_inbox().into_iter().chain([tick]).collect();
             std::mem::swap(&mut self.machines[index], &mut ghost.machine);
             std::mem::swap(&mut self.disks[index], &mut ghost.disk);
+            self.haunting = ghost.company;
             self.handle(node, events);
+            self.haunting = None;
             std::mem::swap(&mut self.machines[index], &mut ghost.machine);
             std::mem::swap(&mut self.disks[index], &mut ghost.disk);
         }
@@ -138,6 +169,37 @@ impl World {
             let soon = 1 + self.rng.u64(0..1 + self.weather.election_ticks / 8);
             self.plan(soon, Happening::Haunt);
         }
+    }
+
+    /// Leaves a ghost alone with whoever leads, when it is time.
+    fn seclude(&mut self, ghost: &mut Ghost) {
+        let is_due = self.faults && ghost.secluded_at.is_some_and(|at| at <= self.now);
+        let leads = |id: &NodeId| {
+            let node = self.machines[usize::from(id.0)].node.as_ref();
+            *id != ghost.machine.id && node.is_some_and(|node| node.replica().tenure().is_some())
+        };
+        if is_due && let Some(partner) = self.members().find(leads) {
+            let until = self.now + self.weather.election_ticks * SECLUDED_ELECTIONS;
+            self.net.isolate(partner, until);
+            self.note(partner, "is left alone with", || format!("a ghost of {}", ghost.machine.id));
+            (ghost.secluded_at, ghost.company) = (None, Some(Company { partner, until }));
+        }
+    }
+
+    /// Something leaves: whether it goes by a way that only a ghost and its company have. What a
+    /// partner says arrives here; what the ghost says is to be delivered.
+    pub(super) fn goes_apart(&mut self, envelope: &Envelope) -> bool {
+        let now = self.now;
+        if self.haunting.is_some_and(|company| company.hears(envelope, now)) {
+            return true;
+        }
+        for ghost in &mut self.ghosts {
+            let hears = |it: Company| it.partner == envelope.from && now < it.until;
+            if ghost.machine.id == envelope.to && ghost.company.is_some_and(hears) {
+                ghost.machine.keep(Event::Message(envelope.clone()));
+            }
+        }
+        false
     }
 
     /// A node's store is set back to a copy, if all others remember more than that holds.

@@ -17,7 +17,7 @@ use super::queue::{Happening, Queue};
 use super::report::Report;
 use super::room::Seen;
 use super::shelf::SimShelf;
-use super::stores::{Ghost, Stores};
+use super::stores::{Company, Ghost, Stores};
 use super::tenants::Tenants;
 use super::trace::{self, Ears, Line, Trace};
 use super::weather::Weather;
@@ -38,6 +38,8 @@ pub(super) struct World {
     pub(super) machines: Vec<Machine>,
     pub(super) stores: Stores,
     pub(super) ghosts: Vec<Ghost>,
+    /// Whom the ghost reaches that is in the place of its node just now.
+    pub(super) haunting: Option<Company>,
     pub(super) clients: Vec<Client>,
     pub(super) holders: Vec<Holder>,
     pub(super) tenants: Tenants,
@@ -95,6 +97,7 @@ impl World {
         let mut world = World {
             stores: Stores::new(&disks),
             ghosts: Vec::new(),
+            haunting: None,
             disks,
             machines,
             clients: (0..clients).map(|id| Client::new(ClientId(id.into()))).collect(),
@@ -193,7 +196,7 @@ impl World {
 
     pub(super) fn arrive(&mut self, node: NodeId, event: Event) {
         let now = self.now;
-        self.ghosts.iter_mut().for_each(|ghost| ghost.overhear(node, &event));
+        self.ghosts.iter_mut().for_each(|ghost| ghost.overhear(node, &event, now));
         let machine = self.machine(node);
         if machine.node.is_none() {
             return;
@@ -292,6 +295,10 @@ impl World {
         if let Some(old) = self.kept.pass(&mut self.rng, &envelope) {
             let delay = 1 + self.rng.u64(0..self.weather.network.delay_ticks * 2);
             self.plan(departs - self.now + delay, Happening::Deliver(Box::new(old)));
+        }
+        if self.goes_apart(&envelope) {
+            self.plan(1, Happening::Deliver(Box::new(envelope)));
+            return;
         }
         let arrivals = self.net.route(&mut self.rng, departs, &envelope);
         if arrivals.is_empty() {
