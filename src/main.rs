@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use indelible::cli::{self, DemoArgs, Failure, KillArgs, LockPlayArgs, LostDiskArgs, MasterArgs};
-use indelible::cli::{Play, Status, ViewsArgs};
+use indelible::cli::{PlaceArgs, Play, PollPlayArgs, Status, ViewsArgs};
 use indelible::{demo, master};
 
 fn main() -> ExitCode {
@@ -12,38 +12,37 @@ fn main() -> ExitCode {
 }
 
 fn run_demo(args: DemoArgs, program: PathBuf) -> Result<(), Failure> {
+    let mut out = std::io::stdout();
     match args.play {
         Play::Kill(args) => run_kill(args, program),
-        Play::Lock(args) => run_locks(args, program),
-        Play::LostDisk(args) => run_lost_disk(args, program),
+        Play::Lock(LockPlayArgs { place }) => {
+            on_stage(demo::locks::play(&options(place, program), &mut out))
+        }
+        Play::LostDisk(LostDiskArgs { place }) => {
+            on_stage(demo::lost_disk::play(&options(place, program), &mut out))
+        }
+        Play::Poll(PollPlayArgs { place }) => {
+            on_stage(demo::polls::play(&options(place, program), &mut out))
+        }
         Play::Views(args) => run_views(args, program),
     }
 }
 
 fn run_kill(args: KillArgs, program: PathBuf) -> Result<(), Failure> {
-    let KillArgs { data, keep, seed, kills } = args;
+    let KillArgs { place: PlaceArgs { data, keep }, seed, kills } = args;
     let seed = seed.unwrap_or_else(any_seed);
     let options = demo::kill::Options { data, keep, program, seed, kills };
     let mut out = std::io::stdout();
     on_stage(demo::kill::play(&options, &mut out))
 }
 
-fn run_locks(args: LockPlayArgs, program: PathBuf) -> Result<(), Failure> {
-    let LockPlayArgs { data, keep } = args;
-    let options = demo::locks::Options { data, keep, program };
-    let mut out = std::io::stdout();
-    on_stage(demo::locks::play(&options, &mut out))
-}
-
-fn run_lost_disk(args: LostDiskArgs, program: PathBuf) -> Result<(), Failure> {
-    let LostDiskArgs { data, keep } = args;
-    let options = demo::lost_disk::Options { data, keep, program };
-    let mut out = std::io::stdout();
-    on_stage(demo::lost_disk::play(&options, &mut out))
+fn options(place: PlaceArgs, program: PathBuf) -> demo::Options {
+    let PlaceArgs { data, keep } = place;
+    demo::Options { data, keep, program }
 }
 
 fn run_views(args: ViewsArgs, program: PathBuf) -> Result<(), Failure> {
-    let ViewsArgs { data, keep, f, step, seed } = args;
+    let ViewsArgs { place: PlaceArgs { data, keep }, f, step, seed } = args;
     let steps = demo::views::steps(&step).map_err(failure)?;
     let seed = seed.unwrap_or_else(any_seed);
     let options = demo::views::Options { data, keep, program, f, seed };

@@ -29,9 +29,25 @@ pub enum Play {
         and refused; nothing acknowledged is lost, as the disks prove"
     )]
     LostDisk(LostDiskArgs),
+    #[command(
+        about = "Polls: the primary dies with a poll open, comes back as backup, a client is \
+        killed; all results files are the same"
+    )]
+    Poll(PollPlayArgs),
     #[command(about = "The chat by views: primaries die, a slot is left out, messages are lost, \
         all recover from disk; each step with a check")]
     Views(ViewsArgs),
+}
+
+/// Where a play has its folder.
+#[derive(clap::Args, Clone, Debug)]
+pub struct PlaceArgs {
+    /// Where the folder of a run is made; a temporary one where that cannot be written
+    #[arg(long, env = "INDELIBLE_DATA", default_value = "data", value_name = "DIR")]
+    pub data: PathBuf,
+    /// Keep the folder, with stores and logs
+    #[arg(long, env = "INDELIBLE_KEEP")]
+    pub keep: bool,
 }
 
 /// Durability: kill -9 on leaders, majorities and all, while messages flow.
@@ -40,12 +56,9 @@ pub enum Play {
 /// acknowledgements that the clients kept. Exit status 70 if it fails.
 #[derive(clap::Args, Clone, Debug)]
 pub struct KillArgs {
-    /// Where the folder of the run is made; a temporary one where that cannot be written
-    #[arg(long, env = "INDELIBLE_DATA", default_value = "data", value_name = "DIR")]
-    pub data: PathBuf,
-    /// Keep the folder, with stores and logs
-    #[arg(long, env = "INDELIBLE_KEEP")]
-    pub keep: bool,
+    /// Where its folder is
+    #[command(flatten)]
+    pub place: PlaceArgs,
     /// Which replicas the random part kills; drawn if not given
     #[arg(long, env = "INDELIBLE_SEED")]
     pub seed: Option<u64>,
@@ -62,12 +75,9 @@ pub struct KillArgs {
 /// audit of the disks. Exit status 70 if anything goes otherwise.
 #[derive(clap::Args, Clone, Debug)]
 pub struct LockPlayArgs {
-    /// Where the folder of the run is made; a temporary one where that cannot be written
-    #[arg(long, env = "INDELIBLE_DATA", default_value = "data", value_name = "DIR")]
-    pub data: PathBuf,
-    /// Keep the folder, with stores and logs
-    #[arg(long, env = "INDELIBLE_KEEP")]
-    pub keep: bool,
+    /// Where its folder is
+    #[command(flatten)]
+    pub place: PlaceArgs,
 }
 
 /// A lost disk: a replica comes back on an empty store.
@@ -78,12 +88,22 @@ pub struct LockPlayArgs {
 /// with the proof from the disks. Exit status 70 if it fails.
 #[derive(clap::Args, Clone, Debug)]
 pub struct LostDiskArgs {
-    /// Where the folder of the run is made; a temporary one where that cannot be written
-    #[arg(long, env = "INDELIBLE_DATA", default_value = "data", value_name = "DIR")]
-    pub data: PathBuf,
-    /// Keep the folder, with stores and logs
-    #[arg(long, env = "INDELIBLE_KEEP")]
-    pub keep: bool,
+    /// Where its folder is
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// Polls: a primary, a backup and a witness, and three clients that keep the results.
+///
+/// The primary is killed with a poll open; the backup takes over, closes it, and starts the old one
+/// again, which joins as backup. Then that is stopped, and not started a second time; and a client
+/// is killed in mid-poll, with half a line in its file. At the end the three files are the same, and the disks pass the
+/// audit. Exit status 70 if anything goes otherwise. All takes less than a minute.
+#[derive(clap::Args, Clone, Debug)]
+pub struct PollPlayArgs {
+    /// Where its folder is
+    #[command(flatten)]
+    pub place: PlaceArgs,
 }
 
 /// The replicated chat by views, a step at a time.
@@ -107,12 +127,9 @@ pub struct LostDiskArgs {
 #[derive(clap::Args, Clone, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct ViewsArgs {
-    /// Where the folders of the runs are made; temporary ones where that cannot be written
-    #[arg(long, env = "INDELIBLE_DATA", default_value = "data", value_name = "DIR")]
-    pub data: PathBuf,
-    /// Keep the folders, with stores, logs and executed logs
-    #[arg(long, env = "INDELIBLE_KEEP")]
-    pub keep: bool,
+    /// Where its folder is
+    #[command(flatten)]
+    pub place: PlaceArgs,
     /// How many replicas may be dead at the same time: there are 2f+1
     #[arg(long, env = "INDELIBLE_F", default_value_t = 2)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=31))]

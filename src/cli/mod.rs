@@ -28,7 +28,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Subcommand};
 
-pub use demo::{Demo, DemoArgs, KillArgs, LockPlayArgs, LostDiskArgs, Play, ViewsArgs};
+pub use demo::{Demo, DemoArgs, KillArgs, LockPlayArgs, LostDiskArgs, PlaceArgs, Play};
+pub use demo::{PollPlayArgs, ViewsArgs};
 pub use exit::{Failure, Status};
 pub use master::{Master, MasterArgs};
 

@@ -11,22 +11,11 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::stage::{PATIENCE, replicas, tell};
-use super::{Error, program, proof, refuted};
+use super::{Error, Options, program, proof, refuted};
 use crate::cluster::{Cluster, Service};
-use crate::local::{self, Rig};
+use crate::local::Rig;
 use crate::locker::{self, Locker, Outcome, Terms, Want};
 use crate::paxos::{NodeId, Slot};
-
-/// What a play is told.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Where the run's folder is made.
-    pub data: PathBuf,
-    /// Whether it stays.
-    pub keep: bool,
-    /// The binary of this crate.
-    pub program: PathBuf,
-}
 
 /// Replicas.
 const NODES: u16 = 3;
@@ -43,15 +32,8 @@ const TTL: Duration = Duration::from_secs(2);
 ///
 /// If the cluster cannot be made, or something does not go as told.
 pub async fn play(options: &Options, out: &mut impl Write) -> Result<(), Error> {
-    let rig = local::Options {
-        nodes: NODES,
-        data: options.data.clone(),
-        keep: options.keep,
-        program: options.program.clone(),
-        allow_faults: false,
-        log: "info".to_owned(),
-    };
-    let mut rig = Rig::format_as(rig, |cluster| cluster.with_service(Service::Lock))?;
+    let mut rig =
+        Rig::format_as(options.rig(NODES), |cluster| cluster.with_service(Service::Lock))?;
     writeln!(out, "{NODES} replicas start, each a process with a ledger of its own.")?;
     rig.start_all()?;
     rig.ready(PATIENCE).await?;

@@ -2,28 +2,16 @@
 //! gave is broken; a store that was set back is refused.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
 use super::kill::prove;
 use super::stage::{CLIENTS, PATIENCE, Stage};
-use super::{Error, refuted};
-use crate::local::{self, Rig};
+use super::{Error, Options, refuted};
+use crate::local::Rig;
 use crate::paxos::NodeId;
 use crate::wire::drop::Loss;
-
-/// What a play is told.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Where the run's folder is made.
-    pub data: PathBuf,
-    /// Whether it stays.
-    pub keep: bool,
-    /// The binary of this crate.
-    pub program: PathBuf,
-}
 
 /// Replicas: with three each of the two that are left is needed.
 const NODES: u16 = 3;
@@ -37,14 +25,7 @@ const TALK: Duration = Duration::from_millis(1000);
 ///
 /// If the cluster cannot be made, does not come back, or the proof fails.
 pub async fn play(options: &Options, out: &mut impl Write) -> Result<(), Error> {
-    let rig = Rig::format(local::Options {
-        nodes: NODES,
-        data: options.data.clone(),
-        keep: options.keep,
-        program: options.program.clone(),
-        allow_faults: false,
-        log: "info".to_owned(),
-    })?;
+    let rig = Rig::format(options.rig(NODES))?;
     writeln!(out, "{NODES} replicas start, each a process with a ledger of its own.")?;
     writeln!(out, "{CLIENTS} clients send messages; each waits for its answer.\n")?;
     let mut stage = Stage::open(rig, Vec::new(), Loss::default(), out).await?;

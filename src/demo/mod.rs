@@ -7,6 +7,7 @@ mod executed;
 pub mod kill;
 pub mod locks;
 pub mod lost_disk;
+pub mod polls;
 mod program;
 pub mod proof;
 mod stage;
@@ -14,8 +15,34 @@ pub mod storm;
 pub mod views;
 
 use std::io;
+use std::path::PathBuf;
 
 use crate::local;
+
+/// What a play is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the run's folder is made.
+    pub data: PathBuf,
+    /// Whether it stays.
+    pub keep: bool,
+    /// The binary of this crate.
+    pub program: PathBuf,
+}
+
+impl Options {
+    /// So many nodes of the play.
+    fn rig(&self, nodes: u16) -> local::Options {
+        local::Options {
+            nodes,
+            data: self.data.clone(),
+            keep: self.keep,
+            program: self.program.clone(),
+            allow_faults: false,
+            log: "info".to_owned(),
+        }
+    }
+}
 
 /// Why a play did not end well.
 #[derive(Debug, thiserror::Error)]

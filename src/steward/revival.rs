@@ -80,10 +80,17 @@ impl Revival {
         for node in failed {
             let Some(launch) = self.launches.get(node).cloned() else { continue };
             let since = *self.missed.entry(*node).or_insert_with(Instant::now);
-            if since.elapsed() < self.delay || self.children.contains_key(node) {
+            if since.elapsed() < self.delay {
                 continue;
             }
-            let done = match hindrance(cluster, *node, failed, limit, &launch.store).await {
+            let running = self.children.get(node).map(|child| {
+                format!("process {}, which was started from here, runs still", child.id())
+            });
+            let hindrance = match running {
+                Some(running) => Some(running),
+                None => hindrance(cluster, *node, failed, limit, &launch.store).await,
+            };
+            let done = match hindrance {
                 Some(hindrance) => format!("is not started again: {hindrance}"),
                 None => match launch.start() {
                     Ok(child) => {
