@@ -3,7 +3,7 @@
 //! ```toml
 //! cluster = "room"            # the name is the identity: stores and peers of another are refused
 //! service = "chat"            # optional: what runs on its log, "chat", "lock" or "poll"
-//! election = "400ms"          # optional: the one timeout that all others follow from
+//! election = "400ms"          # optional: the one timeout that all others follow from; 8s for polls
 //!
 //! [[node]]
 //! id = 0
@@ -26,8 +26,11 @@ use crate::paxos::NodeId;
 /// The most members a cluster can have.
 pub const MEMBERS_MAX: usize = 63;
 
-/// The election timeout where the file gives none.
+/// The election timeout where the file gives none, but for polls.
 pub const ELECTION_DEFAULT: Duration = Duration::from_millis(400);
+
+/// The same for polls: a heartbeat each second, and one who misses five has failed.
+pub const ELECTION_POLLS: Duration = Duration::from_secs(8);
 
 /// A cluster: its name, its timeout and its members, by id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +125,15 @@ impl Service {
             Service::Chat => "chat",
             Service::Lock => "lock",
             Service::Poll => "poll",
+        }
+    }
+
+    /// The election timeout where the file gives none.
+    #[must_use]
+    pub fn election(self) -> Duration {
+        match self {
+            Service::Chat | Service::Lock => ELECTION_DEFAULT,
+            Service::Poll => ELECTION_POLLS,
         }
     }
 
@@ -270,7 +282,7 @@ impl Cluster {
         let election = match file.election {
             Some(text) => humantime::parse_duration(&text)
                 .map_err(|error| format!("election = \"{text}\": {error}"))?,
-            None => ELECTION_DEFAULT,
+            None => file.service.election(),
         };
         if election < Duration::from_millis(50) || election > Duration::from_secs(600) {
             return Err("the election timeout must be between 50ms and 10m".to_owned());
@@ -330,6 +342,19 @@ mod tests {
 
     fn node(id: u16, address: &str) -> String {
         format!("[[node]]\nid = {id}\naddress = \"{address}\"\n")
+    }
+
+    /// Bugs that turn it red: one default for all; a default that wins over the file.
+    #[test]
+    fn polls_have_a_heartbeat_each_second() {
+        let node = "[[node]]\nid = 0\naddress = \"a:1\"\n";
+        let election = |head: &str| {
+            let text = format!("cluster = \"room\"\n{head}\n{node}");
+            Cluster::parse(&text).expect("a cluster").election
+        };
+        assert_eq!(election(""), ELECTION_DEFAULT);
+        assert_eq!(election("service = \"poll\""), Duration::from_secs(8));
+        assert_eq!(election("service = \"poll\"\nelection = \"1s\""), Duration::from_secs(1));
     }
 
     #[test]

@@ -96,8 +96,8 @@ impl ClusterArgs {
         let cluster = self.named()?;
         let by_flags = !self.replicas.is_empty() || !self.peer.is_empty();
         let cluster = match self.service {
-            None if by_flags => cluster.with_service(unsaid),
-            Some(service) if by_flags => cluster.with_service(service),
+            None if by_flags => by_default(cluster, unsaid),
+            Some(service) if by_flags => by_default(cluster, service),
             Some(service) if service != cluster.service => {
                 let (name, found, given) = (&cluster.name, cluster.service.name(), service.name());
                 let line = format!("\"{name}\" runs the {found} service, not {given}");
@@ -139,6 +139,11 @@ impl ClusterArgs {
             }
         }
     }
+}
+
+/// A cluster that no file describes, for this service.
+fn by_default(cluster: Cluster, service: Service) -> Cluster {
+    Cluster { election: service.election(), ..cluster.with_service(service) }
 }
 
 /// The cluster of a file, which must have this name if one is asked for.

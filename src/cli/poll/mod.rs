@@ -63,7 +63,7 @@ struct TalkArgs {
     #[arg(long, env = "INDELIBLE_TTL", default_value = "10s", value_name = "DUR")]
     ttl: humantime::Duration,
     /// How long to wait for an answer of a quorum
-    #[arg(long, env = "INDELIBLE_CONNECT_TIMEOUT", default_value = "5s", value_name = "DUR")]
+    #[arg(long, env = "INDELIBLE_CONNECT_TIMEOUT", default_value = "15s", value_name = "DUR")]
     connect_timeout: humantime::Duration,
     #[command(flatten)]
     lossy: LossArgs,
