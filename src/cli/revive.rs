@@ -19,7 +19,7 @@ pub(super) struct ReviveArgs {
     #[arg(long, env = "INDELIBLE_REVIVE", value_name = "ID=STORE", value_delimiter = ',')]
     #[arg(value_parser = member_store)]
     revive: Vec<(u16, PathBuf)>,
-    /// For how long it must have been missed before that
+    /// For how long it must have been missed before that; two election timeouts at least
     #[arg(long, env = "INDELIBLE_RESTART_DELAY", default_value = "30s", value_name = "DUR")]
     restart_delay: humantime::Duration,
 }

@@ -160,7 +160,7 @@ impl<'c> Steward<'c> {
             }
         }
         self.tell_unheard(&unheard);
-        self.options.revival.tend(self.cluster, &unheard, self.limit()).await;
+        self.options.revival.tend(self.cluster, self.options.node, &unheard).await;
         Ok(())
     }
 

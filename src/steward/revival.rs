@@ -3,9 +3,10 @@
 //! It starts the same program on the backup's own store, which must be there: a store is never made
 //! here. Before that four things must hold:
 //!
-//! - the primary has not heard it for five heartbeats, and the delay has passed since;
-//! - every other member that answers has missed it, too, and one does: where only the link between
-//!   the two is cut, the backup asks the others to follow it, and so they hear it;
+//! - the primary has not heard it for five heartbeats, and the delay has passed since, and two
+//!   election timeouts;
+//! - every other member that answers has missed it for as long, and one does: where only the link
+//!   between the two is cut, the backup asks the others to follow it, and so they hear it;
 //! - nobody holds the lock of its store: a held lock means a cut link, or a process that is
 //!   stopped, and not a death;
 //! - no process that was started here is still running.
@@ -74,13 +75,13 @@ impl Revival {
     }
 
     /// These members have failed, as their primary finds; what can be started again is.
-    pub(super) async fn tend(&mut self, cluster: &Cluster, failed: &[NodeId], limit: Duration) {
+    pub(super) async fn tend(&mut self, cluster: &Cluster, me: NodeId, failed: &[NodeId]) {
         self.missed.retain(|node, _| failed.contains(node));
         self.told.retain(|node, _| failed.contains(node));
         for node in failed {
             let Some(launch) = self.launches.get(node).cloned() else { continue };
             let since = *self.missed.entry(*node).or_insert_with(Instant::now);
-            if since.elapsed() < self.delay {
+            if since.elapsed() < self.delay.max(patience(cluster)) {
                 continue;
             }
             let running = self.children.get(node).map(|child| {
@@ -88,7 +89,7 @@ impl Revival {
             });
             let hindrance = match running {
                 Some(running) => Some(running),
-                None => hindrance(cluster, *node, failed, limit, &launch.store).await,
+                None => hindrance(cluster, me, *node, failed, &launch.store).await,
             };
             let done = match hindrance {
                 Some(hindrance) => format!("is not started again: {hindrance}"),
@@ -110,17 +111,22 @@ impl Revival {
     }
 }
 
+/// One that lives and hears no primary is heard by the others within so long.
+fn patience(cluster: &Cluster) -> Duration {
+    cluster.election * 2
+}
+
 /// Why a member must not be started here, if it must not.
 async fn hindrance(
     cluster: &Cluster,
+    me: NodeId,
     node: NodeId,
     failed: &[NodeId],
-    limit: Duration,
     store: &Path,
 ) -> Option<String> {
-    let mut have_missed = 0;
+    let mut is_missed = false;
     for other in &cluster.nodes {
-        if failed.contains(&other.id) {
+        if other.id == me || failed.contains(&other.id) {
             continue;
         }
         let Ok(mut probe) = Probe::find(cluster, other, Duration::from_secs(1)).await else {
@@ -128,15 +134,13 @@ async fn hindrance(
         };
         let Ok(status) = probe.status().await else { continue };
         let silence = status.silences.iter().find(|(of, _)| *of == node);
-        // (It is not in its own list, and neither is the primary's own word asked here.)
         let Some((_, silence)) = silence else { continue };
-        if Duration::from_millis(*silence) <= limit.max(cluster.election * 2) {
-            return Some(format!("node {} still hears it, so the link to it is cut", other.id.0));
+        if Duration::from_millis(*silence) < patience(cluster) {
+            return Some(format!("node {} hears it, so the link to it is cut", other.id.0));
         }
-        have_missed += 1;
+        is_missed = true;
     }
-    // The primary is one of them.
-    if have_missed < 2 && cluster.nodes.len() > 2 {
+    if !is_missed {
         return Some("no other member has said that it misses it, too".to_owned());
     }
     match Store::is_free(store, &cluster.identity(), node) {

@@ -14,13 +14,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::super::exit::{Failure, Status};
 use super::super::harmless::harmless;
 use super::super::lock::interrupted;
 use super::TalkArgs;
+use super::keys::Keys;
 use super::screen::Screen;
 use super::status::no_quorum;
 use super::tell::{own, refusal_line, result};
@@ -35,7 +35,8 @@ use crate::services::poll::{Office, PollId, Row, Told};
 /// the start. One client keeps one file (exit status 75 for a second), and one client has one name:
 /// who joins under it later takes it over, and the first ends, with 75 as well.
 ///
-/// With --answer ask it reads `y` or `n` from stdin, a line for each poll that waits for an answer.
+/// With --answer ask it reads `y` or `n` from stdin, a line for each poll that waits for an answer;
+/// on a terminal a key is enough.
 #[derive(clap::Args)]
 pub(super) struct ClientArgs {
     #[command(flatten)]
@@ -146,14 +147,15 @@ impl Voter {
     async fn run(&mut self) -> Result<(), Failure> {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut typed = BufReader::new(tokio::io::stdin()).lines();
         let mut is_typing = self.answering == Answering::Ask;
+        let is_person = self.screen.is_terminal() && std::io::stdin().is_terminal();
+        let mut typed = Keys::listen(is_typing && is_person);
         loop {
             // On a pipe a line is the answer to the next poll; a person may not answer in advance.
             let reads = is_typing && (self.screen.is_terminal() || self.waiting().is_some());
             tokio::select! {
                 told = self.poller.told() => self.hear(told)?,
-                line = next_line(&mut typed), if reads => match line {
+                line = typed.next(), if reads => match line {
                     Some(line) => self.on_typed(&line)?,
                     None => is_typing = false,
                 },
@@ -374,9 +376,4 @@ impl From<ResultError> for Failure {
         };
         Failure::new(status, error)
     }
-}
-
-/// The next line; `None` at the end, or of what is no text.
-async fn next_line(lines: &mut Lines<BufReader<Stdin>>) -> Option<String> {
-    lines.next_line().await.ok().flatten()
 }
