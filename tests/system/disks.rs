@@ -41,6 +41,9 @@ const MOVED_MAX: usize = 2;
 /// Far more than what a cluster with a storm of four clients decides between two heartbeats.
 const TOLD_SLOTS: u64 = 500;
 
+/// More votes than can be on their way when a node is killed.
+const TOLD_PLEDGES: u64 = 100;
+
 /// Seldom enough that one which was down for a moment needs no transfer.
 const PACE: [&str; 2] = ["--snapshot-slots=200", "--margin-slots=1000"];
 
@@ -135,14 +138,12 @@ async fn keep_copy(rig: &mut Rig, node: NodeId) -> Result<(), Failed> {
 /// was told: whoever leads tells all what it knows of the others' stores, with each heartbeat. One
 /// that lags may have said nothing that rests on what it forgot.
 fn set_back(rig: &mut Rig, node: NodeId) -> Result<Option<NodeId>, Failed> {
-    let voted = |rig: &Rig| -> Result<u64, Failed> {
-        let state = Store::open(&rig.store(node))?.load()?;
-        Ok(state.chain().map_or(0, |chain| chain.end.0))
-    };
+    let voted =
+        |rig: &Rig| -> Result<u64, Failed> { Ok(Store::open(&rig.store(node))?.load()?.pledges()) };
     rig.kill(node);
     let lost = voted(rig)?;
     rig.roll_back(node)?;
-    Ok((lost >= voted(rig)? + TOLD_SLOTS).then_some(node))
+    Ok((lost >= voted(rig)? + TOLD_PLEDGES).then_some(node))
 }
 
 /// The disks of these nodes are lost, and they come back.
