@@ -221,11 +221,12 @@ fn summary(findings: &Findings, seconds: f64) -> String {
     let (total, sum) = (findings.total, findings.total.sum);
     format!(
         "{} runs in {seconds:.1} s ({:.0}/s), {} events, {:.1} simulated hours; {} decided, {} \
-         answered, {} reads; {} locks granted, {} deadlocks refused, {} sessions ended; {} \
-         crashes, {} disks refused, {} mended, {} stores replaced, {} came to vote, {} rolled back \
-         and found out, {} clusters lost for good, {} trims, {} snapshots installed, {} copied by \
-         witnesses, {} entries fetched for them and {} regained after a crash, {} gone astray and \
-         stopped, {} histories not searched; trace {:016x}",
+         answered, {} reads; {} locks granted, {} deadlocks refused, {} polls closed, {} of their \
+         results written, {} sessions ended; {} crashes, {} disks refused, {} mended, {} stores \
+         replaced, {} came to vote, {} rolled back and found out, {} clusters lost for good, {} \
+         trims, {} snapshots installed, {} copied by witnesses, {} entries fetched for them and {} \
+         regained after a crash, {} gone astray and stopped, {} histories not searched; trace \
+         {:016x}",
         total.runs,
         total.runs as f64 / seconds,
         sum.events,
@@ -235,6 +236,8 @@ fn summary(findings: &Findings, seconds: f64) -> String {
         sum.reads,
         sum.grants,
         sum.deadlocks,
+        sum.polls,
+        sum.results,
         sum.ended,
         sum.crashes,
         sum.refused,
@@ -266,6 +269,8 @@ fn as_json(findings: &Findings, seconds: f64) -> String {
         "reads": sum.reads,
         "grants": sum.grants,
         "deadlocks": sum.deadlocks,
+        "polls": sum.polls,
+        "results": sum.results,
         "ended": sum.ended,
         "crashes": sum.crashes,
         "refused": sum.refused,

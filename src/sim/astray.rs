@@ -80,7 +80,7 @@ impl Astray {
             majority: usize::from(weather.replicas()) / 2 + 1,
             states: [(Slot(0), hash(&truth))].into(),
             truth,
-            news: (weather.tenancy.holders > 0).then(Vec::new),
+            news: (weather.tenancy.holders + weather.polling.voters > 0).then(Vec::new),
             checkpoints: BTreeMap::new(),
             looked: BTreeMap::new(),
             wrong: BTreeSet::new(),
@@ -108,6 +108,11 @@ impl Astray {
     /// Whether this node's state is not what it ought to be.
     pub(super) fn is_wrong(&self, node: NodeId) -> bool {
         self.wrong.contains(&node)
+    }
+
+    /// Whether anybody ever was wrong.
+    pub(super) fn ever(&self) -> bool {
+        self.ever
     }
 
     /// Whether it is wrong, and was so when it started.

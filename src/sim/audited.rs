@@ -59,7 +59,9 @@ impl World {
         let digest = digest.unwrap_or_else(|error: node::Error<std::fmt::Error>| {
             panic!("{node} would not start again: {error}")
         });
-        Ok(Book { ledger, archive: shelf, is_whole: true, applied: digest.slot, digest, snapshots })
+        // What the polls put into the archive is no command.
+        let (is_whole, applied) = (self.voters.is_empty(), digest.slot);
+        Ok(Book { ledger, archive: shelf, is_whole, applied, digest, snapshots })
     }
 
     /// What the clients were told of their messages.

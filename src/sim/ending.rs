@@ -36,6 +36,7 @@ impl World {
         self.net.heal(self.weather.election_ticks);
         self.kept.stop();
         self.calm_holders();
+        self.calm_voters();
         if !self.weather.load.skip_slots.is_empty() {
             // The first view leaves its holes until its primary ends.
             self.crash(NodeId(0), "the first view ends");
@@ -64,6 +65,7 @@ impl World {
         let tenancy = &self.weather.tenancy;
         let lives = tenancy.ttl_ticks_max * LIVES * u64::from(tenancy.holders);
         let patience = self.weather.election_ticks * PATIENCE_ELECTIONS + turns + lives;
+        let patience = patience + self.polls_take();
         let mut end = self.now + patience;
         // A transfer takes a round trip and a tick for each chunk, which may hold one entry only.
         let chunks = self.checks.decided() + SNAPSHOT_CHUNKS;
@@ -132,6 +134,7 @@ impl World {
         let Some(digest) = digest else { return false };
         self.clients.iter().all(super::client::Client::is_done)
             && self.is_vacant()
+            && self.polls_are_well()
             && self.witnesses_are_well(digest.slot)
             && nodes.all(|machine| {
                 machine.node.as_ref().is_some_and(|node| match self.astray.is_wrong(machine.id) {
@@ -210,6 +213,7 @@ impl World {
             });
         }
         lines.extend(self.tenants_standing());
+        lines.extend(self.polls_standing());
         lines.join("\n")
     }
 
@@ -222,6 +226,7 @@ impl World {
         if !self.report.lost {
             self.archives_are_equal();
             self.locks_are_as_told();
+            self.polls_are_as_told();
         }
         self.tell_decided();
         if let Err(contradiction) = self.history.check_witness(Seen::default()) {
@@ -242,6 +247,7 @@ impl World {
         self.report.grants = self.tenants.grants;
         self.report.ended = self.tenants.ends;
         self.report.deadlocks = self.tenants.deadlocks;
+        self.report.polls = self.returns.closed();
         self.report.trace = self.trace.hash();
         self.report
     }

@@ -174,8 +174,13 @@ impl World {
         }
     }
 
-    /// Half of the clients turn to this node, and half of the holders.
+    /// Half of the clients turn to this node, and half of the holders and voters.
     pub(super) fn lure(&mut self, node: NodeId) {
+        for voter in &mut self.voters {
+            if self.rng.bool() {
+                voter.turn_to(node);
+            }
+        }
         for holder in &mut self.holders {
             if self.rng.bool() {
                 holder.turn_to(node);

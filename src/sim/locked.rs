@@ -11,10 +11,9 @@
 
 use super::belief::Hour;
 use super::holder::{Holder, NAMES, Occasion};
-use super::machine::Machine;
 use super::queue::Happening;
 use super::room;
-use super::tenants::Change;
+use super::tenants::{Change, News};
 use super::world::World;
 use crate::node::{Event, Output};
 use crate::paxos::{ClientId, NodeId};
@@ -22,26 +21,13 @@ use crate::rsm::StateMachine;
 use crate::services::lock::{Answer, Question, Word};
 use crate::wire::client::Outcome;
 
-/// Copies of what holders say come this many election timeouts late, at most.
-const LATE_ELECTIONS: u64 = 40;
+/// Copies of what holders and voters say come this many election timeouts late, at most.
+pub(super) const LATE_ELECTIONS: u64 = 40;
 
 impl World {
     /// Now, as holders know it.
     pub(super) fn hour(&self) -> Hour {
         Hour { now: self.now, leapt: self.leapt }
-    }
-
-    /// Clients and holders have one place each.
-    pub(super) fn parties(&self) -> usize {
-        self.clients.len() + self.holders.len()
-    }
-
-    /// Whom this session belongs to, by place.
-    pub(super) fn party(&self, session: ClientId) -> usize {
-        match room::holder(session) {
-            Some(holder) => self.clients.len() + holder,
-            None => session.0 as usize,
-        }
     }
 
     /// The holders come.
@@ -77,8 +63,8 @@ impl World {
         }
     }
 
-    /// What a holder says arrives, perhaps; and perhaps once more, very much later.
-    fn carry(&mut self, node: NodeId, event: Event) {
+    /// What somebody says arrives, perhaps; and perhaps once more, very much later.
+    pub(super) fn carry(&mut self, node: NodeId, event: Event) {
         let duplicates = self.weather.network.duplicates;
         if self.faults && duplicates > 0.0 && self.rng.f64() < duplicates {
             let most = (self.weather.election_ticks * LATE_ELECTIONS) as f64;
@@ -129,16 +115,11 @@ impl World {
         }
     }
 
-    /// What was decided since this was last asked, held against what is believed.
-    pub(super) fn judge_beliefs(&mut self) {
-        if self.holders.is_empty() {
-            return;
-        }
+    /// What was decided, held against what is believed.
+    pub(super) fn judge_beliefs(&mut self, news: &News) {
         let hour = self.hour();
-        for news in self.astray.news(&self.checks) {
-            for change in self.tenants.learn(&news) {
-                self.judge_change(&change, hour);
-            }
+        for change in self.tenants.learn(news) {
+            self.judge_change(&change, hour);
         }
     }
 
@@ -182,11 +163,7 @@ impl World {
     /// Whether all who are dead are ended, and all others have nothing and wait for nothing. Who
     /// asks a leader that has gone astray will never hear that.
     pub(super) fn is_vacant(&self) -> bool {
-        let leads_astray = |machine: &Machine| {
-            let leads = machine.node.as_ref().is_some_and(|node| node.replica().is_leading());
-            leads && self.astray.is_wrong(machine.id)
-        };
-        if self.machines.iter().any(leads_astray) {
+        if self.is_led_astray() {
             return true;
         }
         let living: Vec<ClientId> = self.holders.iter().filter_map(Holder::living).collect();

@@ -10,6 +10,10 @@
 //! and who take locks in them. What they believe is held against what is decided (`locked`), and
 //! what they are answered against a table that follows from the answers alone (`tenants`).
 //!
+//! In one seed of four there are voters (`voter`), with a file of results each and clocks that
+//! differ (`clocks`). How each poll comes out follows from the log (`returns`), and what stands in
+//! the files is held against that (`polled`).
+//!
 //! Beside the seeds stand two things that leave nothing to chance: [`explore`] takes every
 //! interleaving of a small world, and `graphs` every way in which five nodes can be connected.
 //! `transfers` crashes a node again and again while it gets a snapshot, `pressed` takes one replica
@@ -25,7 +29,9 @@ mod brought;
 mod checks;
 mod claims;
 mod client;
+mod clocks;
 mod disk;
+mod drawer;
 mod ending;
 pub mod explore;
 mod faults;
@@ -41,11 +47,14 @@ mod machine;
 mod net;
 mod orphan;
 mod parties;
+mod polled;
+mod polling;
 #[cfg(test)]
 mod pressed;
 mod queue;
 mod rebirth;
 mod report;
+mod returns;
 mod room;
 mod rot;
 mod run;
@@ -56,6 +65,7 @@ mod tenants;
 mod trace;
 #[cfg(test)]
 mod transfers;
+mod voter;
 mod votes;
 pub mod weather;
 pub mod witness;

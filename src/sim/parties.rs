@@ -1,13 +1,55 @@
-//! What goes between nodes and those who ask them: clients, and holders.
+//! What goes between nodes and those who ask them: clients, holders, and voters.
 
 use super::astray;
 use super::queue::Happening;
 use super::room;
 use super::world::World;
 use crate::node::{Event, Output};
-use crate::paxos::NodeId;
+use crate::paxos::{ClientId, NodeId};
 
 impl World {
+    /// Clients, holders and voters have one place each.
+    pub(super) fn parties(&self) -> usize {
+        self.clients.len() + self.holders.len() + self.voters.len()
+    }
+
+    /// Whom this session belongs to, by place.
+    fn party(&self, session: ClientId) -> usize {
+        match (room::holder(session), room::voter(session)) {
+            (Some(holder), _) => self.clients.len() + holder,
+            (_, Some(voter)) => self.place_of_voter(voter),
+            (None, None) => session.0 as usize,
+        }
+    }
+
+    /// That of a voter.
+    pub(super) fn place_of_voter(&self, voter: usize) -> usize {
+        self.clients.len() + self.holders.len() + voter
+    }
+
+    /// What was decided since this was last asked, as those see it whom it concerns.
+    pub(super) fn judge_news(&mut self) {
+        if self.holders.is_empty() && self.voters.is_empty() {
+            return;
+        }
+        for news in self.astray.news(&self.checks) {
+            if !self.holders.is_empty() {
+                self.judge_beliefs(&news);
+            }
+            if !self.voters.is_empty() {
+                self.returns.learn(&news, !self.astray.ever());
+            }
+        }
+    }
+
+    /// Whether somebody leads who has gone astray: what he says is lost, and no one can tell.
+    pub(super) fn is_led_astray(&self) -> bool {
+        self.machines.iter().any(|machine| {
+            let leads = machine.node.as_ref().is_some_and(|node| node.replica().is_leading());
+            leads && self.astray.is_wrong(machine.id)
+        })
+    }
+
     /// What a node says to its clients and its keeper is on its way.
     pub(super) fn reply(&mut self, node: NodeId, busy: u64, outputs: Vec<Output>) {
         for output in outputs {
@@ -27,6 +69,7 @@ impl World {
             let is_told = !self.astray.is_wrong(node) || !astray::tells_a_state(&output);
             if is_told && let Some(holder) = party.checked_sub(self.clients.len()) {
                 self.note_promise(holder, &output);
+                self.note_reply(&output);
             }
             if let Some(delay) = self.net.client_delay(&mut self.rng)
                 && party < self.parties()
@@ -40,13 +83,17 @@ impl World {
     /// It arrives.
     pub(super) fn answered(&mut self, party: usize, output: Output) {
         self.report.reads += u64::from(matches!(output, Output::Answer { result: Ok(_), .. }));
+        let first_voter = self.place_of_voter(0);
         match self.clients.get_mut(party) {
             Some(client) => client.on_output(&output, self.now, &mut self.history),
-            None => self.answer_holder(party - self.clients.len(), output),
+            None if party < first_voter => {
+                self.answer_holder(party - self.clients.len(), output);
+            }
+            None => self.answer_voter(party - first_voter, output),
         }
     }
 
-    /// An answer that may be wrong arrives. To holders it is lost on the way.
+    /// An answer that may be wrong arrives. To holders and voters it is lost on the way.
     pub(super) fn misled(&mut self, party: usize, output: &Output) {
         if let Some(client) = self.clients.get_mut(party) {
             client.on_misled(output);
@@ -55,9 +102,10 @@ impl World {
 
     /// Somebody's turn.
     pub(super) fn turn(&mut self, party: usize) {
-        match party.checked_sub(self.clients.len()) {
-            Some(holder) => self.turn_holder(holder),
-            None => self.turn_client(party),
+        match (party.checked_sub(self.clients.len()), party.checked_sub(self.place_of_voter(0))) {
+            (_, Some(voter)) => self.turn_voter(voter),
+            (Some(holder), None) => self.turn_holder(holder),
+            (None, None) => self.turn_client(party),
         }
     }
 

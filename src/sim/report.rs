@@ -17,6 +17,10 @@ pub struct Report {
     pub grants: u64,
     /// Requests for locks refused as they would have waited for themselves.
     pub deadlocks: u64,
+    /// Polls closed.
+    pub polls: u64,
+    /// Results of polls that voters wrote down.
+    pub results: u64,
     /// Sessions ended.
     pub ended: u64,
     /// Crashes.

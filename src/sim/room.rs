@@ -1,5 +1,6 @@
-//! The service that runs in the simulator: the real chat room, and a count beside it; and the real
-//! lock service, for those whose sessions end. Its commands are told by their first byte.
+//! The service that runs in the simulator: the real chat room, and a count beside it; the real lock
+//! service, for those whose sessions end; and the real polls, for those who vote. The commands of
+//! these two are told by their first byte.
 //!
 //! Each reply, and each read, tells how many messages were said before and a hash over all of them
 //! in their order. So one answer pins down the whole order below it: a checker need not compare
@@ -7,12 +8,14 @@
 
 use bytes::Bytes;
 
+use super::drawer;
 use super::history::Model;
 use crate::node::Output;
 use crate::paxos::{ClientId, RequestNumber, Slot};
 use crate::rsm::{Archive, StateMachine, Turn};
 use crate::services::chat::{Chat, Message};
 use crate::services::lock::{Ask, Locks, Word};
+use crate::services::poll::{self, Polls};
 use crate::wire::codec;
 
 /// The room, and what was said in it.
@@ -21,13 +24,24 @@ pub(super) struct Room {
     chat: Chat,
     seen: Seen,
     locks: Locks,
+    polls: Polls,
 }
 
 /// The first byte of commands for the lock service: no message of the room begins so.
 const OF_LOCKS: u8 = 0xFF;
 
+/// The first byte of commands and questions for the polls.
+const OF_POLLS: u8 = 0xFE;
+
+/// The last byte of such a command. Where it flips, the reply shows it for ever; of a bit in a poll
+/// that an archive or a confirmation has, later commands would leave no trace.
+const SEAL: u8 = 0;
+
 /// Sessions of tenants have ids from here on, so many for each: those of clients are small.
 const TENANT: u128 = 1 << 32;
+
+/// Sessions of voters have ids from here on, as many for each.
+const VOTERS: u128 = 1 << 60;
 
 /// What a reply or a read tells.
 #[derive(
@@ -76,7 +90,33 @@ pub(super) fn tenant(holder: usize, begun: u64) -> ClientId {
 
 /// The holder whose session this is, if it is one's.
 pub(super) fn holder(session: ClientId) -> Option<usize> {
-    ((session.0 / TENANT) as usize).checked_sub(1)
+    ((session.0 / TENANT) as usize).checked_sub(1).filter(|_| session.0 < VOTERS)
+}
+
+/// The command that asks the polls for this.
+pub(super) fn of_polls(ask: &poll::Ask) -> Bytes {
+    Bytes::from([[OF_POLLS].as_slice(), &ask.encode(), &[SEAL]].concat())
+}
+
+/// The same of a question.
+pub(super) fn about_polls(question: &poll::Question) -> Bytes {
+    Bytes::from([[OF_POLLS].as_slice(), &question.encode()].concat())
+}
+
+/// What a command asks of the polls, if it does.
+pub(super) fn as_of_polls(command: &[u8]) -> Option<poll::Ask> {
+    let ask = command.strip_prefix(&[OF_POLLS])?.strip_suffix(&[SEAL])?;
+    poll::Ask::decode(ask)
+}
+
+/// A voter's session, of so many that it has begun.
+pub(super) fn attendance(voter: usize, begun: u64) -> ClientId {
+    ClientId(VOTERS + TENANT * voter as u128 + u128::from(begun))
+}
+
+/// The voter whose session this is, if it is one's.
+pub(super) fn voter(session: ClientId) -> Option<usize> {
+    session.0.checked_sub(VOTERS).map(|above| (above / TENANT) as usize)
 }
 
 /// Whose session this concerns; `None` for questions, which have an id.
@@ -116,8 +156,13 @@ impl Seen {
 
 impl StateMachine for Room {
     fn apply(&mut self, turn: &mut Turn<'_>, command: &[u8]) -> Vec<u8> {
-        if let Some((&OF_LOCKS, ask)) = command.split_first() {
-            return self.locks.apply(turn, ask);
+        match command.split_first() {
+            Some((&OF_LOCKS, ask)) => return self.locks.apply(turn, ask),
+            Some((&OF_POLLS, ask)) => {
+                let ask = ask.strip_suffix(&[SEAL]).unwrap_or_default();
+                return drawer::turn(turn, |turn| self.polls.apply(turn, ask));
+            }
+            Some(_) | None => (),
         }
         self.chat.apply(turn, command);
         self.seen = self.seen.then(Some(turn.at), command);
@@ -126,23 +171,43 @@ impl StateMachine for Room {
 
     fn end(&mut self, turn: &mut Turn<'_>) {
         self.locks.end(turn);
+        drawer::turn(turn, |turn| self.polls.end(turn));
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        self.polls.deadline()
+    }
+
+    fn wake(&mut self, turn: &mut Turn<'_>) {
+        drawer::turn(turn, |turn| self.polls.wake(turn));
     }
 
     fn query(&self, query: &[u8], archive: &Archive) -> Vec<u8> {
         match query {
             [] => codec::encode(&self.seen),
+            [OF_POLLS, question @ ..] => self.polls.query(question, &drawer::of(archive)),
             question => self.locks.query(question, archive),
         }
     }
 
+    /// Without polls, while there are none: then all is as it would be if there could be none.
     fn snapshot(&self) -> Vec<u8> {
-        codec::encode(&(self.seen, self.locks.snapshot()))
+        let (seen, locks) = (self.seen, self.locks.snapshot());
+        match self.polls == Polls::default() {
+            true => codec::encode(&(seen, locks)),
+            false => codec::encode(&(seen, locks, self.polls.snapshot())),
+        }
     }
 
     fn restore(&mut self, snapshot: &[u8]) {
-        let (seen, locks): (Seen, Vec<u8>) = codec::decode(snapshot).unwrap_or_default();
+        let with_polls: Option<(Seen, Vec<u8>, Vec<u8>)> = codec::decode(snapshot).ok();
+        let (seen, locks, polls) = with_polls.unwrap_or_else(|| {
+            let (seen, locks) = codec::decode(snapshot).unwrap_or_default();
+            (seen, locks, Polls::default().snapshot())
+        });
         self.seen = seen;
         self.locks.restore(&locks);
+        self.polls.restore(&polls);
     }
 }
 

@@ -82,6 +82,8 @@ impl Total {
         sum.reads += more.reads;
         sum.grants += more.grants;
         sum.deadlocks += more.deadlocks;
+        sum.polls += more.polls;
+        sum.results += more.results;
         sum.ended += more.ended;
         sum.crashes += more.crashes;
         sum.refused += more.refused;
@@ -136,6 +138,7 @@ fn said(panic: &(dyn std::any::Any + Send)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::weather::Polling;
     use super::*;
 
     #[test]
@@ -144,6 +147,15 @@ mod tests {
         assert!(report.answered > 50 && report.reads > 10, "{report:?}");
         assert_eq!((report.crashes, report.refused), (0, 0));
         assert_eq!(report.decided, report.answered, "dense: nothing but requests takes a slot");
+    }
+
+    /// Bugs that turn it red: voters who do nothing; a clock that no node is told.
+    #[test]
+    fn a_calm_world_comes_to_results() {
+        let mut weather = Weather::calm(3, 64);
+        weather.polling = Polling::calm(3, 64);
+        let report = run_in(1, weather);
+        assert!(report.polls > 10 && report.results > 2 * report.polls, "{report:?}");
     }
 
     #[test]
@@ -205,6 +217,7 @@ mod tests {
         }
         let sum = findings.total.sum;
         assert!(sum.crashes > 100 && sum.reads > 100, "weather worth the name: {sum:?}");
+        assert!(sum.polls > 0 && sum.results > 0, "some vote: {sum:?}");
         assert!(sum.stopped > 0 || count < 300, "some go astray: {sum:?}");
     }
 }

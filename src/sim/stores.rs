@@ -153,10 +153,10 @@ impl World {
             if ghost.machine.is_busy(now) {
                 continue;
             }
-            let tick = ghost.machine.tick(now);
-            let events = ghost.machine.take_inbox().into_iter().chain([tick]).collect();
             std::mem::swap(&mut self.machines[index], &mut ghost.machine);
             std::mem::swap(&mut self.disks[index], &mut ghost.disk);
+            let mut events = self.machines[index].take_inbox();
+            events.extend(self.tick_of(node));
             self.haunting = ghost.company;
             self.handle(node, events);
             self.haunting = None;

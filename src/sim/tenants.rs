@@ -69,7 +69,8 @@ impl Tenants {
             (Command::End(session), _) => self.on_end(*session),
             (Command::Request(_) | Command::Noop | Command::Wake(_), _) => (),
         }
-        for Notice { session, body } in &applied.notices {
+        let told = applied.notices.iter().filter(|it| room::holder(it.session).is_some());
+        for Notice { session, body } in told {
             match Told::decode(body).expect("the locks' own words") {
                 Told::Granted { tokens } => {
                     assert!(

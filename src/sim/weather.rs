@@ -10,6 +10,7 @@
 use fastrand::Rng;
 
 use super::linear;
+pub use super::polling::Polling;
 pub use super::tenancy::Tenancy;
 use crate::paxos::NodeId;
 
@@ -28,6 +29,8 @@ pub struct Weather {
     pub load: Load,
     /// Who holds something, and for how long.
     pub tenancy: Tenancy,
+    /// Who votes, and what clocks show.
+    pub polling: Polling,
     /// What happens to messages.
     pub network: Network,
     /// What happens to processes and their clocks.
@@ -181,6 +184,7 @@ impl Weather {
             storm_ticks: election_ticks * STORM_ELECTIONS * storms,
             load: Load::draw(rng, election_ticks),
             tenancy: Tenancy::NONE,
+            polling: Polling::NONE,
             network: Network::draw(rng, election_ticks),
             process: Process { flips: flips(other), ..Process::draw(rng, election_ticks) },
             disk: Disk::draw(rng, election_ticks),
@@ -196,6 +200,7 @@ impl Weather {
         // Drawn last: seeds that found something keep the weather in which they did.
         weather.disk.flips = share(rng, 0.3);
         weather.tenancy = Tenancy::draw(seed, &weather);
+        weather.polling = Polling::draw(seed, &weather);
         weather
     }
 
@@ -230,6 +235,7 @@ impl Weather {
                 skip_slots: Vec::new(),
             },
             tenancy: Tenancy::NONE,
+            polling: Polling::NONE,
             network: Network {
                 delay_ticks: 1 + election_ticks / 16,
                 loss: 0.0,

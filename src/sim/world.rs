@@ -6,6 +6,7 @@ use super::astray::Astray;
 use super::brought::Brought;
 use super::checks::Checks;
 use super::client::Client;
+use super::clocks::Clocks;
 use super::disk::Disk;
 use super::faults::Fault;
 use super::history::History;
@@ -15,11 +16,13 @@ use super::machine::{Machine, TRUE_RATE};
 use super::net::Net;
 use super::queue::{Happening, Queue};
 use super::report::Report;
+use super::returns::Returns;
 use super::room::Seen;
 use super::shelf::SimShelf;
 use super::stores::{Company, Ghost, Stores};
 use super::tenants::Tenants;
 use super::trace::{self, Ears, Line, Trace};
+use super::voter::Voter;
 use super::weather::Weather;
 use crate::node::{self, Event, Output};
 use crate::paxos::{ClientId, Envelope, Message, Network, NodeId, Released};
@@ -43,6 +46,9 @@ pub(super) struct World {
     pub(super) clients: Vec<Client>,
     pub(super) holders: Vec<Holder>,
     pub(super) tenants: Tenants,
+    pub(super) voters: Vec<Voter>,
+    pub(super) returns: Returns,
+    pub(super) clocks: Clocks,
     pub(super) net: Net,
     pub(super) kept: Kept,
     pub(super) history: History<Seen>,
@@ -103,6 +109,9 @@ impl World {
             clients: (0..clients).map(|id| Client::new(ClientId(id.into()))).collect(),
             holders: Vec::new(),
             tenants: Tenants::default(),
+            voters: Vec::new(),
+            returns: Returns::default(),
+            clocks: Clocks::new(seed, members, weather.polling),
             net: Net::new(members, weather.election_ticks, weather.network.clone()),
             kept: Kept::new(weather.network.kept),
             rng: Rng::with_seed(seed ^ 0xC0FFEE),
@@ -130,6 +139,7 @@ impl World {
         }
         Fault::ALL.into_iter().for_each(|fault| world.plan_fault(fault));
         world.let_in();
+        world.let_voters_in();
         world
     }
 
@@ -156,7 +166,7 @@ impl World {
         self.report.events += 1;
         match happening {
             Happening::Deliver(envelope) => self.arrive(envelope.to, Event::Message(*envelope)),
-            Happening::Ask(node, event) => self.arrive(node, *event),
+            Happening::Ask(node, event) => self.asked(node, *event),
             Happening::Answer(party, output) => self.answered(party, *output),
             Happening::Misled(party, output) => self.misled(party, &output),
             Happening::Tick(node) => self.tick(node),
@@ -189,8 +199,8 @@ impl World {
         let now = self.now;
         let machine = self.machine(node);
         if machine.node.is_some() && !machine.is_busy(now) {
-            let tick = machine.tick(now);
-            self.handle(node, vec![tick]);
+            let events = self.tick_of(node);
+            self.handle(node, events);
         }
     }
 
@@ -225,8 +235,9 @@ impl World {
             late.into_iter().for_each(|event| self.machine(node).keep(event));
             return;
         }
-        let tick = self.machine(node).tick(now);
-        self.handle(node, [tick].into_iter().chain(late).collect());
+        let mut events = self.tick_of(node);
+        events.extend(late);
+        self.handle(node, events);
     }
 
     /// A machine does nothing until then.
@@ -273,7 +284,7 @@ impl World {
                         self.checks.answers(node, *id, applied);
                     }
                 }
-                self.judge_beliefs();
+                self.judge_news();
                 self.reply(node, busy, outputs);
                 None
             }
