@@ -131,7 +131,11 @@ impl Astray {
         let id = node.replica().config().node;
         self.echoes.remove(&id);
         self.looked.remove(&id);
-        self.after(node, checks);
+        // Where its snapshot stands above a hole in its log, the core hears of that first of all,
+        // and only then says itself that what follows is decided.
+        if node.executor().applied() <= node.replica().decided() {
+            self.after(node, checks);
+        }
         self.from_snapshot.remove(&id);
         if self.is_wrong(id) {
             self.from_snapshot.insert(id);
