@@ -3,7 +3,7 @@
 //! ```toml
 //! cluster = "room"            # the name is the identity: stores and peers of another are refused
 //! service = "chat"            # optional: what runs on its log, "chat", "lock" or "poll"
-//! election = "400ms"          # optional: the one timeout that all others follow from; 8s for polls
+//! election = "400ms"          # optional: the one timeout that all others follow from (polls: 8s)
 //!
 //! [[node]]
 //! id = 0

@@ -97,8 +97,9 @@ pub struct LostDiskArgs {
 ///
 /// The primary is killed with a poll open; the backup takes over, closes it, and starts the old one
 /// again, which joins as backup. Then that is stopped, and not started a second time; and a client
-/// is killed in mid-poll, with half a line in its file. At the end the three files are the same, and the disks pass the
-/// audit. Exit status 70 if anything goes otherwise. All takes less than a minute.
+/// is killed in mid-poll, with half a line in its file. At the end the three files are the same,
+/// and the disks pass the audit. Exit status 70 if anything goes otherwise. All takes less than a
+/// minute.
 #[derive(clap::Args, Clone, Debug)]
 pub struct PollPlayArgs {
     /// Where its folder is

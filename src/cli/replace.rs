@@ -24,10 +24,10 @@ use crate::wal::{Identity, Store};
 /// they have promised and accepted, fetches what is decided, and votes when it holds enough that no
 /// promise of the lost store can be broken. Until then it says on stderr for whom it waits.
 ///
-/// It needs a majority of the others that run and vote: 2 of 2 in a cluster of three, 2 of 3 in
-/// one of four, 3 of 4 in one of five. With fewer it waits; others that were replaced and do not
-/// vote yet do not count. So a cluster that has lost too many disks at once, as one of one that has
-/// lost its only one, cannot be brought back.
+/// It needs as many of the others, running and voting, as are a majority of all: 2 of 2 in a
+/// cluster of three, 3 of 3 in one of four, 3 of 4 in one of five. With fewer it waits; others that
+/// were replaced and do not vote yet do not count. So a cluster that has lost too many disks at
+/// once cannot be brought back, and neither can a member of a cluster of one or two.
 ///
 /// If it is stopped or killed, `indelible node` with the same flags goes on; or this again, where
 /// that says that the store is not finished, or once the folder is removed. The old machine must
@@ -62,7 +62,7 @@ pub(super) fn run(args: ReplaceArgs) -> Result<(), Failure> {
     args.run.tie()?;
     let cluster = args.cluster.cluster()?;
     let node = member(&cluster, args.id)?;
-    let (others, needed) = (cluster.nodes.len() - 1, cluster.nodes.len() - cluster.quorum() + 1);
+    let (others, needed) = (cluster.nodes.len() - 1, cluster.quorum());
     if others < needed {
         let line = format!(
             "node {} cannot be replaced: {needed} others must tell what they know, and there are \

@@ -104,8 +104,8 @@ impl<W: Write> Play<'_, W> {
         self.revived = Some(Revived::on(&self.rig, primary)?);
         writeln!(
             self.out,
-            "They share a host, so the new primary has started the old one again, on its own store. \
-             It\n  joined when it had caught up; the view stays as it is:"
+            "They share a host, so the new primary has started the old one again, on its own \
+             store. It\n  joined when it had caught up; the view stays as it is:"
         )?;
         self.show("status")?;
         Ok(())

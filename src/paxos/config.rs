@@ -131,6 +131,12 @@ impl Config {
         usize::from(self.members) / 2 + 1
     }
 
+    /// How many others must testify before a store that took the place of a lost one votes: a
+    /// quorum (see `rejoining`).
+    pub(crate) fn testimonies(&self) -> usize {
+        self.quorum()
+    }
+
     /// How many members run a state machine: all but the witnesses.
     #[must_use]
     pub fn replicas(&self) -> usize {

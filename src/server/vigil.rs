@@ -51,7 +51,7 @@ impl Vigil {
 
     fn line<W: Wal, M: StateMachine>(&self, node: &Node<W, M>, book: &Book) -> String {
         let config = node.replica().config();
-        let needed = usize::from(config.members) - config.quorum() + 1;
+        let needed = config.testimonies();
         let no_vote = "this store takes the place of a lost one and does not vote yet";
         let has = match self.heard.len() {
             0 => "none has come".to_owned(),

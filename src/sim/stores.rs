@@ -115,7 +115,7 @@ impl World {
             let gone = self.machines[usize::from(other.0)].gone.is_some();
             !gone && self.disk(*other).inspect(AcceptorState::is_fit)
         };
-        let needed = self.machines.len() - self.stores.quorum() + 1;
+        let needed = self.stores.quorum();
         others().filter(is_fit).count() >= needed
             && !others().any(|other| self.disk(other).is_rolled_back())
     }

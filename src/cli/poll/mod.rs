@@ -1,8 +1,8 @@
 //! `indelible poll` and what belongs to it: polls from the command line.
 //!
 //! `open`, `close`, `show` and `ls` stand in `others`; `status` in its own; the client, which votes
-//! and keeps the results, in `client`, what that shows in `screen`, and what is typed in `keys`; how
-//! all of it reads in `tell`.
+//! and keeps the results, in `client`, what that shows in `screen`, and what is typed in `keys`;
+//! how all of it reads in `tell`.
 
 mod client;
 mod keys;
