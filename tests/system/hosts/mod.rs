@@ -108,7 +108,7 @@ fn rig(hosts: &Hosts, data: &Path) -> Result<Rig, Failed> {
         allow_faults: false,
         log: "info".to_owned(),
     };
-    Ok(Rig::format_at(options, hosts.places())?)
+    Ok(Rig::format_at(options, hosts.places(), |cluster| cluster)?)
 }
 
 /// A role that runs. Dropping it kills it, and waits until all that it started has gone.
