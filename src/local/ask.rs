@@ -15,6 +15,9 @@ use crate::wire::client::{NodeStatus, Order};
 /// How long one node may take to say how it is.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How much of a log an error shows.
+const LOG_TAIL_LINES: usize = 3;
+
 /// The first pause between two looks at something that is about to happen.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 
@@ -122,6 +125,13 @@ impl Rig {
             }
             pause.wait().await;
         }
+    }
+
+    /// The last lines that a node has logged, for errors.
+    fn log_tail(&self, node: NodeId) -> String {
+        let log = self.log(node);
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join(" | ")
     }
 
     async fn probe(&mut self, node: NodeId) -> Option<Probe> {

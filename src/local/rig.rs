@@ -79,10 +79,9 @@ pub(super) struct Node {
     process: Option<Process>,
     /// The connection over which it is asked, kept from one question to the next.
     pub(super) probe: Option<Probe>,
+    /// What else it alone is told on its command line.
+    flags: Vec<String>,
 }
-
-/// How much of a log an error shows.
-const LOG_TAIL_LINES: usize = 3;
 
 impl Rig {
     /// Takes ports, makes the run's folder, formats the stores and writes the cluster file. Starts
@@ -108,12 +107,12 @@ impl Rig {
             .map_err(|error| Error::System("no ports", error))?;
         let port = |node| ports.port(usize::from(node));
         let places = (0..options.nodes).map(|node| Place::loopback(port(node))).collect();
-        let mut rig = Rig::make(options, places, shape)?;
+        let mut rig = Rig::format_at(options, places, shape)?;
         rig.ports = Some(ports);
         Ok(rig)
     }
 
-    /// As [`Rig::format`], with the nodes at these places, of which there are as many.
+    /// As [`Rig::format_as`], with the nodes at these places, of which there are as many.
     ///
     /// # Errors
     ///
@@ -122,11 +121,7 @@ impl Rig {
     /// # Panics
     ///
     /// If there are more places than nodes, or fewer.
-    pub fn format_at(options: Options, places: Vec<Place>) -> Result<Rig, Error> {
-        Rig::make(options, places, |cluster| cluster)
-    }
-
-    fn make(
+    pub fn format_at(
         options: Options,
         places: Vec<Place>,
         shape: impl FnOnce(Cluster) -> Cluster,
@@ -154,6 +149,12 @@ impl Rig {
     /// Gives these flags to every node that is started from now on.
     pub fn set_flags(&mut self, flags: &[&str]) {
         self.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+    }
+
+    /// Gives these flags to this node, too, when it is started from now on.
+    pub fn set_flags_of(&mut self, node: NodeId, flags: &[&str]) {
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        self.nodes[usize::from(node.0)].flags = flags;
     }
 
     /// Gives the cluster another election timeout, for nodes that are started from now on.
@@ -222,11 +223,11 @@ impl Rig {
         if self.places[at].address != self.cluster.nodes[at].address {
             args.push(format!("--address={}", self.places[at].address));
         }
-        args.extend(self.flags.iter().cloned());
+        args.extend(self.flags.iter().chain(&self.nodes[at].flags).cloned());
         let (program, args) = self.places[at].line(&self.options.program, &args);
         let process = Process::spawn(program.as_ref(), args, Output::Nowhere, &log)
             .map_err(|error| Error::System("cannot start a node", error))?;
-        self.nodes[at] = Node { process: Some(process), probe: None };
+        (self.nodes[at].process, self.nodes[at].probe) = (Some(process), None);
         Ok(())
     }
 
@@ -383,13 +384,6 @@ impl Rig {
 
     fn log_file(&self, node: NodeId) -> PathBuf {
         self.folder.path().join(format!("node-{}.log", node.0))
-    }
-
-    /// The last lines that a node has logged, for errors.
-    pub(super) fn log_tail(&self, node: NodeId) -> String {
-        let log = self.log(node);
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join(" | ")
     }
 }
 

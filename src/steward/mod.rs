@@ -159,7 +159,7 @@ impl<'c> Steward<'c> {
                 office = self.say(Ask::Dismiss { id: node.0, view: office.view }).await?;
             }
         }
-        self.tell_unheard(&unheard);
+        self.tell_unheard(status, &unheard);
         self.options.revival.tend(self.cluster, self.options.node, &unheard).await;
         Ok(())
     }
@@ -172,7 +172,9 @@ impl<'c> Steward<'c> {
         failed.map(|(node, _)| *node).collect()
     }
 
-    /// Its node follows: joins, once it has all that the primary had when it began to.
+    /// Its node follows: joins, once it has all that the primary had when it began to, and the
+    /// primary hears it. (Where it hears the primary, but not the other way, it would be dismissed
+    /// again, and join again, for ever.)
     async fn attend(&mut self, status: &NodeStatus) -> Result<(), Error> {
         let office = self.poller.office().await?;
         let (id, address) = (self.options.node.0, Bytes::from(self.options.address.clone()));
@@ -181,23 +183,22 @@ impl<'c> Steward<'c> {
             self.goal = None;
             return Ok(());
         };
-        let goal = match self.goal {
-            Some(goal) => goal,
-            None => match self.decided_by(NodeId(primary.id)).await {
-                Some(decided) => *self.goal.insert(decided),
-                None => return Ok(()),
-            },
+        let Some(of_primary) = self.status_of(NodeId(primary.id)).await else { return Ok(()) };
+        let goal = *self.goal.get_or_insert(of_primary.decided);
+        let hears = |(node, ms): &(NodeId, u64)| {
+            *node == self.options.node && Duration::from_millis(*ms) <= self.limit()
         };
-        if status.applied >= goal && !status.catching_up {
+        let is_heard = of_primary.silences.iter().any(hears);
+        if is_heard && status.applied >= goal && !status.catching_up {
             self.say(Ask::Attend { server: Server { id, address }, view: office.view }).await?;
         }
         Ok(())
     }
 
-    async fn decided_by(&self, node: NodeId) -> Option<Slot> {
+    async fn status_of(&self, node: NodeId) -> Option<NodeStatus> {
         let member = self.cluster.member(node)?;
         let mut probe = Probe::find(self.cluster, member, Duration::from_secs(1)).await.ok()?;
-        Some(probe.status().await.ok()?.decided)
+        probe.status().await.ok()
     }
 
     async fn say(&self, ask: Ask) -> Result<Office, Error> {
@@ -241,23 +242,28 @@ impl<'c> Steward<'c> {
         }
     }
 
-    /// Tells the operator of a primary when a member fails, and when it is back.
-    fn tell_unheard(&mut self, unheard: &[NodeId]) {
+    /// Tells the operator of a primary when a member fails, and when it is back. (A new primary
+    /// has missed nobody yet, but that is no sign of life.)
+    fn tell_unheard(&mut self, status: &NodeStatus, unheard: &[NodeId]) {
         let kind = |node: &NodeId| match self.cluster.witnesses().contains(node) {
             true => "witness",
             false => "backup",
         };
-        for node in unheard.iter().filter(|node| !self.told.unheard.contains(node)) {
+        let is_told = |node: &&NodeId| self.told.unheard.contains(node);
+        let news: Vec<NodeId> = unheard.iter().filter(|node| !is_told(node)).copied().collect();
+        for node in &news {
             let (id, kind) = (node.0, kind(node));
             tracing::warn!(
                 "the {kind}, node {id}, has missed {MISSED} heartbeats. The service goes on \
                  without it, and stops if another member fails"
             );
         }
-        for node in self.told.unheard.iter().filter(|node| !unheard.contains(node)) {
-            tracing::warn!("the {}, node {}, is heard again", kind(node), node.0);
+        let silent = self.unheard(status, Duration::MAX);
+        let back = self.told.unheard.extract_if(.., |node| !silent.contains(node));
+        for node in back {
+            tracing::warn!("the {}, node {}, is heard again", kind(&node), node.0);
         }
-        self.told.unheard = unheard.to_vec();
+        self.told.unheard.extend(news);
     }
 }
 

@@ -41,12 +41,14 @@ mod shelves;
 mod shutdown_ioctl;
 mod skip_slot;
 mod small;
+mod stewards;
 mod store;
 mod strace;
 mod strace_node;
 mod traces;
 mod transfers;
 mod views;
+mod voters;
 mod witness;
 
 use std::process::ExitCode;
@@ -57,7 +59,8 @@ use libtest_mimic::{Arguments, Trial};
 type Role = fn(&[String]) -> ExitCode;
 
 /// The roles by name.
-const ROLES: &[(&str, Role)] = &[("sleep", processes::sleep_role)];
+const ROLES: &[(&str, Role)] =
+    &[("sleep", processes::sleep_role), ("sweep", processes::sweep_role)];
 
 /// Trials that run at the same time unless `--test-threads` says otherwise.
 const TRIALS_AT_ONCE: usize = 2;
@@ -120,6 +123,7 @@ fn trials() -> Vec<Trial> {
         scripts::trials(),
         shelves::trials(),
         skip_slot::trials(),
+        stewards::trials(),
         store::trials(),
         strace_node::trials(),
         traces::trials(),

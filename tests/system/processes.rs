@@ -4,8 +4,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
@@ -23,6 +24,7 @@ pub(crate) struct Process {
 struct Stat {
     state: String,
     parent: u32,
+    group: u32,
     threads: u32,
     started: u64,
 }
@@ -52,6 +54,18 @@ impl Process {
             next += 1;
         }
         found.split_off(1)
+    }
+
+    /// Whether it leads a process group of its own: what is sent to ours does not reach it.
+    pub(crate) fn leads_its_group(self) -> bool {
+        stat(self.pid).is_some_and(|stat| stat.group == self.pid)
+    }
+
+    /// All that live and were started with such an argument.
+    pub(crate) fn who(is_so: impl Fn(&str) -> bool) -> Vec<Process> {
+        let all = all().into_iter().map(|(pid, it)| Process { pid, started: it.started });
+        let are_so = all.filter(|it| it.arguments().iter().any(|argument| is_so(argument)));
+        are_so.filter(|it| it.is_alive()).collect()
     }
 
     /// Its arguments, the program first.
@@ -102,6 +116,41 @@ pub(crate) fn survivors(processes: &[Process], limit: Duration) -> Vec<Process> 
     }
 }
 
+/// Kills what has to do with a folder once we are gone, however that comes: for processes that are
+/// no children of ours.
+pub(crate) struct Sweeper(Child);
+
+impl Sweeper {
+    /// In a process group of its own, so that what ends us does not reach it.
+    pub(crate) fn over(folder: &Path) -> std::io::Result<Sweeper> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--role", "sweep"]).arg(folder).stdin(Stdio::piped()).process_group(0);
+        command.spawn().map(Sweeper)
+    }
+}
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        let _ended_before = self.0.kill();
+        let _reaped_before = self.0.wait();
+    }
+}
+
+/// The role `sweep`: waits for the end of its input; then, until nobody starts any more, kills all
+/// processes that name this folder.
+pub(crate) fn sweep_role(words: &[String]) -> ExitCode {
+    let [folder] = words else { return ExitCode::FAILURE };
+    let _ended = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    let until = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < until {
+        let found = Process::who(|argument| argument.contains(folder));
+        let others = found.into_iter().filter(|process| process.pid != std::process::id());
+        others.for_each(|process| process.signal(Signal::KILL));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    ExitCode::SUCCESS
+}
+
 /// The ports that the kernel hands out by itself.
 pub(crate) fn ephemeral_ports() -> std::ops::RangeInclusive<u16> {
     let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").expect("a Linux /proc");
@@ -120,9 +169,10 @@ fn stat(pid: u32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name stands in brackets and may hold anything, so read on behind the last bracket.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-    let [state, parent, ..] = fields.as_slice() else { return None };
-    let (threads, started) = (fields.get(17)?.parse().ok()?, fields.get(19)?.parse().ok()?);
-    Some(Stat { state: (*state).to_owned(), parent: parent.parse().ok()?, threads, started })
+    let number = |at: usize| fields.get(at)?.parse().ok();
+    let (parent, group, threads) = (number(1)?, number(2)?, number(17)?);
+    let started = fields.get(19)?.parse().ok()?;
+    Some(Stat { state: (*fields.first()?).to_owned(), parent, group, threads, started })
 }
 
 /// Port and socket of a line of `/proc/net/tcp`, if the socket listens.

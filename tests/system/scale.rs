@@ -36,6 +36,11 @@ pub(crate) fn poll_kills() -> u32 {
     if soak() { 500 } else { 30 }
 }
 
+/// Replicas of the poll service that are killed, and started again by the other.
+pub(crate) fn revivals() -> u32 {
+    if soak() { 30 } else { 4 }
+}
+
 /// How long replicas are killed in turn.
 pub(crate) fn rounds() -> Duration {
     Duration::from_secs(if soak() { 60 } else { 10 })

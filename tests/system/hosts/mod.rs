@@ -6,13 +6,14 @@
 //! does not outlive its trial.
 //!
 //! `network` makes the hosts, `isolation` cuts links, `lossy` loses packets, `steps` plays the
-//! demonstration by views. One-line bugs that
-//! turn the trials of this file red: a host with a name (`ip netns`); a keeper that does not read
+//! demonstration by views, `polls` cuts the links of the poll service. One-line bugs that turn the
+//! trials of this file red: a host with a name (`ip netns`); a keeper that does not read
 //! what we hold; a role that does not look at its input.
 
 mod isolation;
 mod lossy;
 mod network;
+mod polls;
 mod steps;
 
 use std::fs;
@@ -38,6 +39,7 @@ const NEEDS: &[Need] = &[
     Need::Root,
     Need::Program("unshare"),
     Need::Program("nsenter"),
+    Need::Program("setpriv"),
     Need::Program("ip"),
     Need::Program("iptables"),
     Need::Network,
@@ -49,6 +51,7 @@ pub(crate) const ROLES: &[(&str, crate::Role)] = &[("hosts", role)];
 /// All of them.
 pub(crate) fn trials() -> Vec<Trial> {
     let plays = isolation::names().chain(lossy::names()).chain(steps::names());
+    let plays = plays.chain(polls::names());
     let trial = |name: String| {
         need::trial(&format!("hosts::{name}"), NEEDS, move || {
             let _beside = scale::beside();
@@ -91,7 +94,7 @@ fn act(words: &[String]) -> Result<(), Failed> {
     let [name, data] = words else { return Err("a play and a folder, please".into()) };
     let data = PathBuf::from(data);
     let play = isolation::play(name, &data).or_else(|| lossy::play(name, &data));
-    let play = play.or_else(|| steps::play(name, &data));
+    let play = play.or_else(|| steps::play(name, &data)).or_else(|| polls::play(name, &data));
     let play = play.or_else(|| (name == IDLE).then(|| Box::pin(idle(data)) as Play));
     let play = play.ok_or_else(|| format!("no play is called {name}"))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -108,7 +111,7 @@ fn rig(hosts: &Hosts, data: &Path) -> Result<Rig, Failed> {
         allow_faults: false,
         log: "info".to_owned(),
     };
-    Ok(Rig::format_at(options, hosts.places())?)
+    Ok(Rig::format_at(options, hosts.places(), |cluster| cluster)?)
 }
 
 /// A role that runs. Dropping it kills it, and waits until all that it started has gone.

@@ -9,6 +9,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::os::unix::process::parent_id;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -76,6 +77,17 @@ impl Hosts {
         run(&format!("iptables -w -A INPUT -s {} -j DROP", host.address))
     }
 
+    /// The connections that stand from one host to the node of another are dead from now on, and
+    /// nobody is told; new ones are not.
+    pub(super) fn sever(&self, from: u16, to: u16) -> Result<(), Failed> {
+        let (from, to) = (&self.0[usize::from(from)], &self.0[usize::from(to)]);
+        for port in from.ports_to(to)? {
+            let one = format!("-s {} --sport {port} --dport {PORT}", from.address);
+            to.run(&format!("iptables -w -A INPUT -p tcp {one} -j DROP"))?;
+        }
+        Ok(())
+    }
+
     /// From now on this share of all packets is lost, wherever they arrive.
     pub(super) fn lose(&self, share: f64) -> Result<(), Failed> {
         let lossy = "-m statistic --mode random --probability";
@@ -132,6 +144,20 @@ impl Host {
 
     fn namespace(&self) -> PathBuf {
         format!("/proc/{}/ns/net", self.keeper.id()).into()
+    }
+
+    /// From which ports it is connected to the node of another.
+    fn ports_to(&self, other: &Host) -> Result<Vec<u16>, Failed> {
+        const ESTABLISHED: &str = "01";
+        let address: Ipv4Addr = other.address.parse()?;
+        let remote = format!("{:08X}:{PORT:04X}", u32::from_ne_bytes(address.octets()));
+        let table = fs::read_to_string(format!("/proc/{}/net/tcp", self.keeper.id()))?;
+        let ports = table.lines().filter_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let port = u16::from_str_radix(fields.get(1)?.rsplit_once(':')?.1, 16).ok()?;
+            (*fields.get(2)? == remote && *fields.get(3)? == ESTABLISHED).then_some(port)
+        });
+        Ok(ports.collect())
     }
 
     /// The words behind which a command line runs on this host.

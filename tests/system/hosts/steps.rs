@@ -68,7 +68,7 @@ impl Ground for OnHosts {
             None => Hosts::make(options.nodes),
         };
         let hosts = hosts.map_err(|failed| local::Error::System("no hosts", said(&failed)))?;
-        let mut rig = Rig::format_at(options, self.0.insert(hosts).places())?;
+        let mut rig = Rig::format_at(options, self.0.insert(hosts).places(), |cluster| cluster)?;
         rig.set_election(ELECTION)?;
         Ok(rig)
     }
