@@ -297,21 +297,10 @@ async fn quorum() -> Result<(), Failed> {
 }
 
 async fn demonstration() -> Result<(), Failed> {
-    let data = run::data()?;
-    let output = std::process::Command::new(PROGRAM)
-        .args(["demo", "lock", "--data"])
-        .arg(data.path())
-        .stdin(std::process::Stdio::null())
-        .output()?;
-    let out = String::from_utf8_lossy(&output.stdout);
-    let err = String::from_utf8_lossy(&output.stderr);
-    if !output.status.success() {
-        return Err(format!("{}\n{out}{err}", output.status).into());
-    }
-    for told in ["They counted to 200", "exit status 76", "eve waits for pen, held by ann"] {
-        assert!(out.contains(told), "\"{told}\" in\n{out}");
-    }
-    Ok(())
+    run::demonstration(
+        "lock",
+        &["They counted to 200", "exit status 76", "eve waits for pen, held by ann"],
+    )
 }
 
 /// A session is kept over changes of leader; one that falls silent is ended after its time to live,

@@ -32,6 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("polls::a_poll_closes_by_its_time_by_hand_and_by_its_last_answer", closes),
         trial("polls::one_client_keeps_a_file_and_a_name", one_of_each),
         trial("polls::a_client_that_slept_joins_again", sleeper),
+        trial("polls::the_demonstration_ends_with_its_proof", demonstration),
     ]
 }
 
@@ -207,4 +208,11 @@ async fn sleeper() -> Result<(), Failed> {
     ann.keeps(&expected["ann"]).await?;
     drop((ann, poller));
     audit(&mut rig)
+}
+
+/// Bugs that turn it red: a poll that closes with its primary; a backup that does not come back; a
+/// second process on the store of one that is stopped; half a line that stays.
+async fn demonstration() -> Result<(), Failed> {
+    let told = ["The poll is still open", "no second one is started", "proved: 3 stores"];
+    run::demonstration("poll", &told)
 }

@@ -160,6 +160,23 @@ fn command(data: &Path, flags: &[&str]) -> Command {
     command
 }
 
+/// Plays a demonstration to its end, which must be a good one and have told all of this.
+pub(crate) fn demonstration(play: &str, told: &[&str]) -> Result<(), Failed> {
+    let data = data()?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_indelible"));
+    command.args(["demo", play, "--data"]).arg(data.path()).stdin(Stdio::null());
+    let output = command.output()?;
+    let out = String::from_utf8_lossy(&output.stdout);
+    let err = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        return Err(format!("{}\n{out}{err}", output.status).into());
+    }
+    match told.iter().find(|told| !out.contains(**told)) {
+        Some(missing) => Err(format!("\"{missing}\" is not told in\n{out}").into()),
+        None => Ok(()),
+    }
+}
+
 /// A folder for stores that is removed with all that is in it.
 pub(crate) fn data() -> Result<tempfile::TempDir, Failed> {
     Ok(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?)
