@@ -40,6 +40,9 @@ const BUSY: i32 = 75;
 const FAILED: i32 = 1;
 const CLIENTS: usize = 9;
 
+/// A heartbeat each 200 ms: those who judge who has failed are judged on no less.
+const ELECTION: Duration = Duration::from_millis(1600);
+
 /// Two replicas that have the state, and a witness.
 async fn rig(data: &Path) -> Result<Rig, Failed> {
     rig_with(data, &[]).await
@@ -47,6 +50,7 @@ async fn rig(data: &Path) -> Result<Rig, Failed> {
 
 async fn rig_with(data: &Path, flags: &[&str]) -> Result<Rig, Failed> {
     let mut rig = Rig::format_as(voters::options(data), voters::shape)?;
+    rig.set_election(ELECTION)?;
     rig.set_flags(flags);
     rig.start_all()?;
     rig.ready(PATIENCE).await?;
