@@ -56,11 +56,11 @@
 //! other waits (Cheap Paxos, DSN 2004). An operator who leaves it out has a service that stops when
 //! either machine does.
 //!
-//! Who is in office is in the log as well, and clients are told of each change: see [`office`]. A
-//! client sends each answer to all in office, so that the link to one of them may fail; it counts
-//! once, by its name. When a new primary takes over, it tells all joined of the polls that are open
-//! and of those that wait for an earlier one; for others, that no client confirmed, the notice of
-//! its office is the sign to ask.
+//! Who is in office is in the log as well, and clients are told of each change: see [`office`], and
+//! [`steward`](crate::steward) for how a backup joins and is missed. A client sends each answer to
+//! all in office, so that the link to one of them may fail; it counts once, by its name. When a new
+//! primary takes over, it tells all joined of the polls that are open and of those that wait for an
+//! earlier one; for others, that no client confirmed, the notice of its office is the sign to ask.
 //!
 //! ```text
 //! client            primary             backup              witness
