@@ -189,6 +189,20 @@ impl Config {
 mod tests {
     use super::*;
 
+    /// Bug that turns it red: n - q + 1, which is less with an even number of members.
+    #[test]
+    fn two_sets_of_those_who_testify_meet_outside_of_both_replaced() {
+        for members in 2..=9u16 {
+            let timing = Timing::from_election(80);
+            let config = Config::new(NodeId(0), Incarnation(1), members, timing);
+            // Each leaves out its own replaced one, and one of them counts the other's ghost.
+            let (knowing, asked) = (config.testimonies(), config.testimonies() - 1);
+            let others = usize::from(members) - 2;
+            let meets = knowing - 1 + asked > others;
+            assert!(meets, "{members} members: {knowing} and {asked} of {others} need not meet");
+        }
+    }
+
     #[test]
     fn the_ring_counts_from_the_owner_and_skips_witnesses() {
         let timing = Timing::from_election(400);
