@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::exit::{Failure, Status};
-use super::revive::flag;
+use super::revive::{absolute, flag};
 use crate::cluster::{Cluster, Service};
 
 /// The name of a cluster that is given by addresses alone.
@@ -51,9 +51,6 @@ impl ClusterArgs {
 
     /// The same flags once more, for a process that may run elsewhere.
     pub(super) fn words(&self) -> Result<Vec<OsString>, Failure> {
-        let absolute = |path: &Path| {
-            std::path::absolute(path).map_err(|error| Failure::new(Status::Missing, error))
-        };
         let is_file = self.cluster_file.is_none() && self.replicas.is_empty();
         let is_file = is_file && self.peer.is_empty();
         let mut words = Vec::new();

@@ -76,9 +76,6 @@ impl ReviveArgs {
         store: &Path,
         run: &[OsString],
     ) -> Result<Launch, Failure> {
-        let absolute = |path: &Path| {
-            std::path::absolute(path).map_err(|error| Failure::new(Status::Missing, error))
-        };
         let program = std::env::current_exe().map_err(|error| Failure::system(&error))?;
         let (store, back) = (absolute(store)?, absolute(own.store)?);
         let mut args = vec![OsString::from("node")];
@@ -91,6 +88,11 @@ impl ReviveArgs {
         args.extend_from_slice(run);
         Ok(Launch { store, program, args })
     }
+}
+
+/// A path that means the same wherever a process runs.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| Failure::new(Status::Missing, error))
 }
 
 /// A flag with a path.
